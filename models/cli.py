@@ -1,0 +1,153 @@
+"""`biject train`: a config to a run directory."""
+
+import json
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import click
+from tqdm import tqdm
+
+from models.config import Config
+from models.errors import BadConfig, Diverged, ModelError
+from models.training import checkpoint, loop
+
+SHOWN_SKIPPED = 5
+
+
+@click.command()
+@click.argument("config_path", metavar="CONFIG", required=False, type=click.Path(path_type=Path))
+@click.option("--data", metavar="D", help="Data to train on; replaces data.path of the config.")
+@click.option(
+    "--out", metavar="RUN", type=click.Path(path_type=Path), help="Run directory to make."
+    "  [default: runs/NAME of the config]",
+)  # fmt: skip
+@click.option("--steps", type=click.IntRange(min=1), metavar="N", help="Updates of G and E.")
+@click.option(
+    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True
+)
+@click.option(
+    "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Replace one setting."
+)
+@click.option("--resume", metavar="RUN", type=click.Path(path_type=Path), help="Continue a run.")
+@click.option("-n", "--dry-run", is_flag=True, help="Print the resolved config and stop.")
+def train(
+    config_path: Path | None,
+    data: str | None,
+    out: Path | None,
+    steps: int | None,
+    device: str,
+    overrides: tuple[str, ...],
+    resume: Path | None,
+    dry_run: bool,
+) -> None:
+    """Train the pair of networks that CONFIG (TOML) describes.
+
+    \b
+    Example:
+        biject train models/configs/digits.toml --out runs/digits
+        biject train --resume runs/digits
+    """
+    with _one_sentence():
+        if resume is not None:
+            if config_path or data or out or overrides or dry_run:
+                raise BadConfig("--resume takes only --steps and --device: all else is in the run")
+            run = _resumed(resume, steps, device)
+        elif config_path is None:
+            raise BadConfig("name a config (CONFIG.toml), or a run to continue (--resume RUN)")
+        else:
+            config = _resolved(config_path, data, steps, overrides)
+            if dry_run:
+                loop.check(config)
+                click.echo(json.dumps(config.to_dict(), indent=2))
+                return
+            run = _begun(config, out or Path("runs") / config_path.stem, device)
+        _drive(run)
+
+
+def _resolved(
+    path: Path, data: str | None, steps: int | None, overrides: tuple[str, ...]
+) -> Config:
+    config = Config.read(path, overrides)
+    if data is not None:
+        config = replace(config, data=replace(config.data, path=data))
+    return _with_steps(config, steps)
+
+
+def _with_steps(config: Config, steps: int | None) -> Config:
+    return config if steps is None else replace(config, train=replace(config.train, steps=steps))
+
+
+def _begun(config: Config, out: Path, device: str) -> loop.Run:
+    loop.check(config)  # before minutes of reading images
+    run = _opened(out, config, device)
+    run.begin(shlex.join(["biject", *sys.argv[1:]]))
+    return run
+
+
+def _resumed(out: Path, steps: int | None, device: str) -> loop.Run:
+    config, found = checkpoint.read_config(out)
+    checkpoint.latest(out)
+    run = _opened(out, _with_steps(config, steps), device)
+    run.resume(found)
+    return run
+
+
+def _opened(out: Path, config: Config, device: str) -> loop.Run:
+    loop.use_threads(config)
+    bar = tqdm(desc="reading", unit="img", file=sys.stderr, leave=False, delay=1)
+    with bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        data = loop.read_data(config, progress)
+    if data.skipped:
+        click.echo(f"skipped {len(data.skipped)} unreadable files:", err=True)
+        for item in data.skipped[:SHOWN_SKIPPED]:
+            click.echo(f"  {item.name}: {item.reason}", err=True)
+        if len(data.skipped) > SHOWN_SKIPPED:
+            click.echo("  ... all of them are in config.json", err=True)
+    return loop.Run(out, config, data, loop.pick_device(device))
+
+
+def _drive(run: loop.Run) -> None:
+    """Train with a progress bar on stderr; the run directory on stdout at the end."""
+    steps = run.config.train.steps
+    quiet = not sys.stderr.isatty()
+    with tqdm(
+        total=steps,
+        initial=run.trainer.step,
+        desc="train",
+        unit="step",
+        file=sys.stderr,
+        mininterval=30 if quiet else 0.5,
+        dynamic_ncols=True,
+    ) as bar:
+        for tick in run.steps():
+            if tick.losses:
+                shown = "  ".join(
+                    f"{name.partition('/')[2]} {value:.3f}"
+                    for name, value in tick.losses.items()
+                    if not name.endswith("total")
+                )
+                bar.set_postfix_str(f"{tick.images_per_second:.0f} img/s  {shown}", refresh=False)
+            bar.update(tick.step - bar.n)
+    click.echo(str(run.out))
+
+
+@contextmanager
+def _one_sentence() -> Iterator[None]:
+    """Say a ModelError in one sentence: exit code 1 for failed work, 2 for wrong use."""
+    try:
+        yield
+    except Diverged as error:
+        raise click.ClickException(str(error)) from error
+    except ModelError as error:
+        wrong_use = click.ClickException(str(error))
+        wrong_use.exit_code = 2
+        raise wrong_use from error

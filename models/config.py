@@ -1,0 +1,197 @@
+"""The training config: TOML on disk, frozen dataclasses in memory, JSON in the run directory."""
+
+import math
+import tomllib
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, Self, TypeVar
+
+from models.errors import BadConfig, UnknownName
+
+Prior = Literal["normal", "uniform"]
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataConfig:
+    """Which data, and how its images are brought to the model's size."""
+
+    path: str = "digits"  # a folder, .zip, .npz, idx file or folder, `digits`, `toy:NAME`
+    classes: tuple[str, ...] | None = None  # None: all of them
+    limit: int | None = None  # at most so many images
+    holdout: float = 0.1  # share that is never trained on
+    fit: Literal["stretch", "pad", "crop"] = "stretch"
+    background: int = 255  # grey level around a padded image
+    licence: str = ""  # of the data; written into the model's card
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.holdout < 1, f"data.holdout must be in [0, 1), got {self.holdout}")
+        _require(self.limit is None or self.limit > 0, "data.limit must be positive")
+        _require(0 <= self.background <= 255, "data.background must be in 0..255")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelConfig:
+    """The networks and the game they play."""
+
+    pairing: str = "aegan"
+    objective: str = "gan"
+    network: str = "dcgan"
+    image: tuple[int, int, int] | None = None  # height, width, channels
+    vector: int | None = None  # D, for data without pixels
+    latent: int = 64  # Z
+    prior: Prior = "normal"
+    width: int = 64  # channels of the layer next to the image; units of an mlp's layers
+    critic_width: int = 0  # the same of the critics; 0: as width
+    critic_norm: Literal["none", "spectral"] = "none"
+
+    def __post_init__(self) -> None:
+        _require(
+            (self.image is None) != (self.vector is None),
+            "[model] needs either image = [height, width, channels] or vector = D",
+        )
+        _require(self.image is None or min(self.image) > 0, "model.image must be positive")
+        _require(self.vector is None or self.vector > 0, "model.vector must be positive")
+        _require(self.latent > 0, f"model.latent must be positive, got {self.latent}")
+        _require(self.width > 0, f"model.width must be positive, got {self.width}")
+        _require(self.critic_width >= 0, "model.critic_width must be 0 (as width) or more")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainConfig:
+    """How long and how fast."""
+
+    steps: int = 20_000  # updates of G and E
+    batch: int = 64  # images per update
+    lr: float = 2e-4  # of G and E
+    critic_lr: float = 2e-4
+    lr_decay: float = 0.0  # last share of the steps over which both rates fall linearly to 0
+    betas: tuple[float, float] = (0.5, 0.999)  # of Adam
+    critic_steps: int = 1  # critic updates per update of G and E
+    ema: float = 0.999  # decay of the averaged weights that are exported
+    seed: int = 0
+    precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: fp32
+    compile: bool = False  # torch.compile
+    threads: int = 0  # of torch on the CPU; 0: every core this process may use
+    log_every: int = 50  # steps
+    sample_every: int = 500
+    checkpoint_every: int = 1000
+    keep: int = 2  # newest checkpoints kept
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "critic_steps", "log_every", "sample_every"):
+            _require(getattr(self, name) > 0, f"train.{name} must be at least 1")
+        _require(self.batch > 1, "train.batch must be at least 2: BatchNorm needs a batch")
+        _require(self.checkpoint_every > 0, "train.checkpoint_every must be at least 1")
+        _require(self.keep > 0, "train.keep must be at least 1")
+        _require(self.threads >= 0, "train.threads must be 0 (all cores) or more")
+        _require(self.lr > 0 and self.critic_lr > 0, "learning rates must be positive")
+        _require(0 <= self.lr_decay <= 1, "train.lr_decay must be in [0, 1]")
+        _require(0 <= self.ema < 1, f"train.ema must be in [0, 1), got {self.ema}")
+        _require(all(0 <= b < 1 for b in self.betas), "train.betas must be in [0, 1)")
+        _require(0 <= self.seed < 2**63, "train.seed must be in 0 .. 2^63 - 1")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Config:
+    """All that one run needs; `config.json` of a run holds it resolved."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig
+    weights: Mapping[str, float] = field(default_factory=dict)  # a pairing's own terms
+    regularisers: Mapping[str, Any] = field(default_factory=dict)  # name = weight or table
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+    @classmethod
+    def read(cls, path: Path, overrides: Sequence[str] = ()) -> Self:
+        """The config in a TOML file, with `section.key=value` overrides applied to it."""
+        try:
+            tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise BadConfig(f"{path} cannot be read as TOML: {error}") from error
+        for override in overrides:
+            _apply(tables, override)
+        return cls.from_dict(tables)
+
+    @classmethod
+    def from_dict(cls, tables: Mapping[str, Any]) -> Self:
+        """The config in nested mappings; an unknown key is refused, the known ones listed."""
+        known = {f.name for f in fields(cls)}
+        for name, table in tables.items():
+            if name not in known:
+                raise UnknownName("config section", name, known)
+            _require(isinstance(table, Mapping), f"[{name}] must be a table")
+        return cls(
+            data=_section(DataConfig, "data", tables.get("data", {})),
+            model=_section(ModelConfig, "model", tables.get("model", {})),
+            weights={
+                key: _number(f"weights.{key}", v) for key, v in tables.get("weights", {}).items()
+            },
+            regularisers=dict(tables.get("regularisers", {})),
+            train=_section(TrainConfig, "train", tables.get("train", {})),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Nested plain values that `from_dict` turns back into an equal config."""
+        return asdict(self)
+
+
+def _apply(tables: dict[str, Any], override: str) -> None:
+    """Set one `section.key=value` in place; the value is TOML, bare words are strings."""
+    path, equals, text = override.partition("=")
+    section, dot, key = path.strip().partition(".")
+    _require(bool(equals and dot and key), f"--set takes section.key=value, got {override!r}")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    table = tables.setdefault(section, {})
+    _require(isinstance(table, dict), f"[{section}] must be a table")
+    table[key] = value
+
+
+def _section(kind: type[_T], name: str, table: Mapping[str, Any]) -> _T:
+    """The dataclass `kind` filled from a table, every value checked against its annotation."""
+    hints = typing.get_type_hints(kind)
+    for key in table:
+        if key not in hints:
+            raise UnknownName(f"[{name}] key", key, hints)
+    return kind(**{k: _typed(f"{name}.{k}", v, hints[k]) for k, v in table.items()})
+
+
+def _typed(name: str, value: Any, hint: Any) -> Any:
+    """`value` as `hint` wants it: lists become tuples, whole numbers become floats."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        if value is None:
+            return None
+        return _typed(name, value, next(a for a in arguments if a is not types.NoneType))
+    if origin is Literal:
+        if value not in arguments:
+            raise UnknownName(name, str(value), map(str, arguments))
+        return value
+    if origin is tuple:
+        _require(isinstance(value, (list, tuple)), f"{name} must be a list, got {value!r}")
+        if arguments[-1] is Ellipsis:
+            return tuple(_typed(name, item, arguments[0]) for item in value)
+        _require(len(value) == len(arguments), f"{name} takes {len(arguments)} values: {value!r}")
+        return tuple(_typed(name, item, a) for item, a in zip(value, arguments, strict=True))
+    if hint is float:
+        return _number(name, value)
+    right = isinstance(value, hint) and not (hint is int and isinstance(value, bool))
+    _require(right, f"{name} must be of type {hint.__name__}, got {value!r}")
+    return value
+
+
+def _number(name: str, value: Any) -> float:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    _require(is_number and math.isfinite(value), f"{name} must be a finite number, got {value!r}")
+    return float(value)
+
+
+def _require(holds: bool, sentence: str) -> None:
+    if not holds:
+        raise BadConfig(sentence)

@@ -1,0 +1,73 @@
+"""Data by path or by name: what `--data` and a config's `data.path` may be.
+
+A folder of images (sub-folders are classes; `train/`, `test/` and the MVTec layout are known),
+a .zip of one, an .npz with `images` or `train_images`, an idx file or a folder of them (the MNIST
+layout), `digits`, or a density: `toy:ring`, `toy:grid`.  Images come out as uint8 [N, H, W, C] at
+the model's size, brought there by `serving.images`, which serves them too.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from models.datasets import archive, builtin, folder, idx, toy
+from models.datasets.dataset import Dataset, Progress, Skipped, Split, silent
+from models.errors import DataError, UnknownName
+from serving.images import ImageSpec
+
+__all__ = ["Dataset", "Skipped", "load", "load_vectors"]
+
+
+def load(
+    path: str,
+    spec: ImageSpec,
+    *,
+    split: Split = "train",
+    limit: int | None = None,
+    classes: Sequence[str] | None = None,
+    progress: Progress = silent,
+) -> Dataset:
+    """Images at the size of `spec`, with labels where the data has them.
+
+    Args:
+        path: What the module's docstring lists.
+        spec: The model's image size and how to fit into it.
+        split: Data without a test part has only "train".
+        limit: At most so many images, spread evenly over the data.
+        classes: Only these classes, by name.
+        progress: Called with (done, all) as images are read.
+    Raises:
+        DataError: nothing there, no such part, no such class, or no image can be read; its text
+            names what was skipped.
+    """
+    return _reader(path)(path, spec, split, progress).only(classes).limited(limit)
+
+
+def load_vectors(path: str, size: int, *, limit: int | None = None) -> Dataset:
+    """Vectors float32 [N, D] of a toy density.  Raises DataError if D is not `size`."""
+    if not path.startswith(toy.PREFIX):
+        raise DataError(f"vector models train on {toy.PREFIX}NAME so far, not on {path!r}")
+    data = toy.load(path.removeprefix(toy.PREFIX))
+    if data.images.shape[1] != size:
+        raise DataError(f"{path} has vectors of {data.images.shape[1]}, the model takes {size}")
+    return data.limited(limit)
+
+
+def _reader(path: str) -> Callable[[str, ImageSpec, Split, Progress], Dataset]:
+    """The function that reads `path`, found by its form."""
+    if path == "digits":
+        return builtin.digits
+    if path.startswith(toy.PREFIX):
+        raise DataError(f"{path} holds vectors: use it with model.vector, not model.image")
+    place = Path(path)
+    if place.is_dir():
+        return idx.load_folder if idx.is_idx_folder(place) else folder.load
+    if not place.exists():
+        raise DataError(f"no data at {path!r}: neither a path nor digits, toy:ring, toy:grid")
+    suffix = place.suffix.lower()
+    if suffix == ".zip":
+        return archive.load_zip
+    if suffix == ".npz":
+        return archive.load_npz
+    if idx.is_idx_name(place.name):
+        return idx.load_file
+    raise UnknownName("data format", suffix or place.name, (".zip", ".npz", "idx", "a folder"))

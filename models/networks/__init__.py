@@ -1,0 +1,118 @@
+"""Networks by name: what a config's `model.network` may be, and the critics that go with it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Final
+
+from torch import nn
+
+from models.config import ModelConfig
+from models.errors import BadConfig, UnknownName
+from models.networks import dcgan, mlp
+from models.networks.blocks import spectrally_normalised
+from models.networks.joint import Critic, JointCritic
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Family:
+    """How one kind of network builds its parts; `features` gives the part and its size."""
+
+    encoder: Callable[[ModelConfig], nn.Module]
+    generator: Callable[[ModelConfig], nn.Module]
+    features: Callable[[ModelConfig], tuple[nn.Module, int]]
+    joint_width: Callable[[ModelConfig], tuple[int, int]]  # units of the z part, of the joint part
+
+
+def _image(model: ModelConfig) -> tuple[int, int, int]:
+    if model.image is None:
+        raise BadConfig(f"network {model.network} takes model.image, not model.vector")
+    return model.image
+
+
+def _vector(model: ModelConfig) -> int:
+    if model.vector is None:
+        raise BadConfig(f"network {model.network} takes model.vector, not model.image")
+    return model.vector
+
+
+def _dcgan_features(model: ModelConfig) -> tuple[nn.Module, int]:
+    part = dcgan.ImageFeatures(image=_image(model), width=model.width)
+    return part, part.size
+
+
+def _mlp_features(model: ModelConfig) -> tuple[nn.Module, int]:
+    part = mlp.VectorFeatures(vector=_vector(model), width=model.width)
+    return part, part.size
+
+
+FAMILIES: Final[Mapping[str, Family]] = MappingProxyType(
+    {
+        "dcgan": Family(
+            encoder=lambda m: dcgan.Encoder(
+                image=_image(m), width=m.width, latent=m.latent, prior=m.prior
+            ),
+            generator=lambda m: dcgan.Generator(image=_image(m), width=m.width, latent=m.latent),
+            features=_dcgan_features,
+            joint_width=lambda m: (8 * m.width, 16 * m.width),
+        ),
+        "mlp": Family(
+            encoder=lambda m: mlp.Encoder(
+                vector=_vector(m), width=m.width, latent=m.latent, prior=m.prior
+            ),
+            generator=lambda m: mlp.Generator(vector=_vector(m), width=m.width, latent=m.latent),
+            features=_mlp_features,
+            joint_width=lambda m: (m.width, m.width),
+        ),
+    }
+)
+
+
+def find(name: str) -> Family:
+    """The family called `name`.  Raises UnknownName, which lists the known ones."""
+    if name not in FAMILIES:
+        raise UnknownName("network", name, FAMILIES)
+    return FAMILIES[name]
+
+
+def build_encoder(model: ModelConfig) -> nn.Module:
+    """E with fresh weights."""
+    return find(model.network).encoder(model)
+
+
+def build_generator(model: ModelConfig) -> nn.Module:
+    """G with fresh weights."""
+    return find(model.network).generator(model)
+
+
+def build_image_critic(model: ModelConfig) -> nn.Module:
+    """A critic of x alone, [B, ...] to [B]."""
+    model = _critics_own(model)
+    return _finished(Critic(*find(model.network).features(model)), model)
+
+
+def build_latent_critic(model: ModelConfig) -> nn.Module:
+    """A critic of z alone, [B, Z] to [B]."""
+    model = _critics_own(model)
+    width = 8 * model.width if model.image else model.width
+    features = mlp.VectorFeatures(vector=model.latent, width=width)
+    return _finished(Critic(features, features.size), model)
+
+
+def build_joint_critic(model: ModelConfig) -> nn.Module:
+    """A critic of pairs, ([B, ...], [B, Z]) to [B]."""
+    model = _critics_own(model)
+    family = find(model.network)
+    features, size = family.features(model)
+    z_width, joint = family.joint_width(model)
+    critic = JointCritic(features, size, latent=model.latent, width=z_width, joint=joint)
+    return _finished(critic, model)
+
+
+def _critics_own(model: ModelConfig) -> ModelConfig:
+    """The same model at the critics' width."""
+    return replace(model, width=model.critic_width or model.width)
+
+
+def _finished(critic: nn.Module, model: ModelConfig) -> nn.Module:
+    return spectrally_normalised(critic) if model.critic_norm == "spectral" else critic

@@ -1,0 +1,47 @@
+"""Pieces that several networks share."""
+
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+SLOPE = 0.2  # of LeakyReLU (Radford et al. 2016, arXiv:1511.06434)
+
+
+class Support(nn.Module):
+    """Bring an encoder's output to where the prior lives.
+
+    A normal prior covers the real line, so its codes stay linear; a uniform(-1, 1) prior gets
+    tanh.  An encoder that ends in tanh under a normal prior can never reach 32 % of the prior's
+    mass in each dimension.
+    """
+
+    def __init__(self, prior: str) -> None:
+        super().__init__()
+        self.prior = prior
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Codes [B, Z] inside the prior's support."""
+        return z.tanh() if self.prior == "uniform" else z
+
+
+def initialise(network: nn.Module) -> None:
+    """N(0, 0.02) for weights, 0 for biases, as DCGAN does (arXiv:1511.06434, section 4)."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            nn.init.normal_(module.weight, 0.0, 0.02)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d):
+            nn.init.normal_(module.weight, 1.0, 0.02)
+            nn.init.zeros_(module.bias)
+
+
+def spectrally_normalised(network: nn.Module) -> nn.Module:
+    """`network` with every weight divided by its largest singular value, in place.
+
+    Miyato et al. 2018, arXiv:1802.05957, algorithm 1: one power iteration per forward pass in
+    training mode.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            spectral_norm(module)
+    return network

@@ -1,0 +1,132 @@
+"""The DCGAN family: strided convolutions, for images of 16 to 256 pixels a side.
+
+Radford, Metz and Chintala 2016, arXiv:1511.06434: strided convolutions instead of pooling,
+BatchNorm, ReLU in G and LeakyReLU elsewhere.  Here BatchNorm is in G and E only: a critic whose
+score of one image depends on its batch mates has no per-sample gradient to penalise.  Deviations:
+G ends in a 3x3 convolution at full size instead of a transposed one, which leaves no checkerboard.
+
+Every size is a number: with k halvings and a base of 4 to 7 pixels on the smaller side, 28x28 is
+7·2², 32x32 is 4·2³, 24x40 is 6·2² by 10·2².
+"""
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from models.errors import BadConfig
+from models.networks.blocks import SLOPE, Support, initialise
+
+SMALLEST, LARGEST = 16, 256  # pixels a side
+MAX_MULTIPLE = 8  # of the width, in the layer next to the latent
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pyramid:
+    """Sizes of a strided network: `levels` halvings from the image down to `base`."""
+
+    image: tuple[int, int, int]  # height, width, channels
+    base: tuple[int, int]
+    channels: tuple[int, ...]  # after each halving, finest first
+
+    @property
+    def flat(self) -> int:
+        """Features of the coarsest layer, flattened."""
+        return self.base[0] * self.base[1] * self.channels[-1]
+
+
+def pyramid(image: tuple[int, int, int], width: int) -> Pyramid:
+    """The pyramid for images of [height, width, channels].
+
+    Raises BadConfig when a side is outside 16..256 or cannot be halved down to 4..7 pixels.
+    """
+    height, breadth, _ = image
+    if not all(SMALLEST <= side <= LARGEST for side in (height, breadth)):
+        raise BadConfig(
+            f"dcgan takes {SMALLEST} to {LARGEST} pixels a side, got {height}x{breadth}"
+        )
+    levels = (min(height, breadth) // 4).bit_length() - 1
+    if height % 2**levels or breadth % 2**levels:
+        step = 2**levels
+        raise BadConfig(
+            f"dcgan halves a {height}x{breadth} image {levels} times: "
+            f"both sides must be multiples of {step}"
+        )
+    channels = tuple(width * min(2**i, MAX_MULTIPLE) for i in range(levels))
+    return Pyramid(image=image, base=(height >> levels, breadth >> levels), channels=channels)
+
+
+class Encoder(nn.Module):
+    """Images [B, C, H, W] in [-1, 1] to codes [B, Z] in the prior's support."""
+
+    def __init__(self, *, image: tuple[int, int, int], width: int, latent: int, prior: str) -> None:
+        super().__init__()
+        sizes = pyramid(image, width)
+        layers: list[nn.Module] = []
+        before = image[2]
+        for channels in sizes.channels:
+            layers += [
+                nn.Conv2d(before, channels, 4, stride=2, padding=1, bias=False),
+                nn.BatchNorm2d(channels),
+                nn.LeakyReLU(SLOPE),
+            ]
+            before = channels
+        self.features = nn.Sequential(*layers, nn.Flatten())
+        self.head = nn.Sequential(nn.Linear(sizes.flat, latent), Support(prior))
+        initialise(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """E(x), [B, Z]."""
+        codes: Tensor = self.head(self.features(x))
+        return codes
+
+
+class Generator(nn.Module):
+    """Codes [B, Z] to images [B, C, H, W] in [-1, 1]."""
+
+    def __init__(self, *, image: tuple[int, int, int], width: int, latent: int) -> None:
+        super().__init__()
+        sizes = pyramid(image, width)
+        coarsest = sizes.channels[-1]
+        layers: list[nn.Module] = [
+            nn.Linear(latent, sizes.flat, bias=False),
+            nn.Unflatten(1, (coarsest, *sizes.base)),
+            nn.BatchNorm2d(coarsest),
+            nn.ReLU(),
+        ]
+        before = coarsest
+        finest = max(width // 2, 8)
+        for channels in (*reversed(sizes.channels[:-1]), finest):
+            layers += [
+                nn.ConvTranspose2d(before, channels, 4, stride=2, padding=1, bias=False),
+                nn.BatchNorm2d(channels),
+                nn.ReLU(),
+            ]
+            before = channels
+        self.layers = nn.Sequential(*layers, nn.Conv2d(before, image[2], 3, padding=1), nn.Tanh())
+        initialise(self)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """G(z), [B, C, H, W]."""
+        images: Tensor = self.layers(z)
+        return images
+
+
+class ImageFeatures(nn.Module):
+    """A critic's view of an image: [B, C, H, W] to [B, size], without BatchNorm."""
+
+    def __init__(self, *, image: tuple[int, int, int], width: int) -> None:
+        super().__init__()
+        sizes = pyramid(image, width)
+        layers: list[nn.Module] = []
+        before = image[2]
+        for channels in sizes.channels:
+            layers += [nn.Conv2d(before, channels, 4, stride=2, padding=1), nn.LeakyReLU(SLOPE)]
+            before = channels
+        self.layers = nn.Sequential(*layers, nn.Flatten())
+        self.size = sizes.flat
+        initialise(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features [B, size]."""
+        features: Tensor = self.layers(x)
+        return features

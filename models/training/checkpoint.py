@@ -1,0 +1,176 @@
+"""Checkpoints: written whole or not at all, the newest few kept.
+
+`checkpoints/STEP/weights.safetensors` holds every network, `state.pt` the optimisers, the step
+and the time spent; `checkpoints/latest` names the newest.  Each is written under another name,
+flushed to disk and renamed, so a kill at any moment leaves the one before intact.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from models import networks
+from models.config import Config
+from models.errors import ModelError, RunError
+from models.training.step import Trainer
+
+PARTIAL = ".partial"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainedPair:
+    """What a run is for: E and G with averaged weights, in eval mode on the CPU."""
+
+    encoder: nn.Module
+    generator: nn.Module
+    config: Config
+    step: int
+    seconds: float  # of training
+    found: Mapping[str, Any]  # what the run says of its data, device and command
+
+
+def save(run: Path, trainer: Trainer, *, seconds: float) -> Path:
+    """Write `checkpoints/STEP` and make it the latest; older ones than `keep` go."""
+    root = run / "checkpoints"
+    root.mkdir(exist_ok=True)
+    final = root / str(trainer.step)
+    partial = root / f"{trainer.step}{PARTIAL}"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    weights = {
+        f"{prefix}.{name}": value.detach().cpu().contiguous()
+        for prefix, module in trainer.modules().items()
+        for name, value in module.state_dict().items()
+    }
+    save_file(weights, partial / "weights.safetensors")
+    state = {
+        "step": trainer.step,
+        "seconds": seconds,
+        "pair_optimiser": trainer.pair_optimiser.state_dict(),
+        "critic_optimiser": trainer.critic_optimiser.state_dict(),
+    }
+    torch.save(state, partial / "state.pt")
+    for file in partial.iterdir():
+        _flush(file)
+    if final.exists():  # a run cut between this rename and `latest` comes past here again
+        shutil.rmtree(final)
+    partial.rename(final)
+    write_whole(root / "latest", str(trainer.step))
+    for old in saved_steps(run)[: -trainer.config.train.keep]:
+        shutil.rmtree(root / str(old))
+    return final
+
+
+def restore(run: Path, trainer: Trainer) -> float:
+    """Bring `trainer` to the latest checkpoint of `run`; the seconds it had trained by then."""
+    folder = latest(run)
+    weights = _weights(folder)
+    for prefix, module in trainer.modules().items():
+        _fill(module, prefix, weights, folder)
+    try:
+        state = torch.load(folder / "state.pt", map_location=trainer.device, weights_only=True)
+        trainer.pair_optimiser.load_state_dict(state["pair_optimiser"])
+        trainer.critic_optimiser.load_state_dict(state["critic_optimiser"])
+        trainer.step = state["step"]
+        return float(state["seconds"])
+    except (OSError, RuntimeError, EOFError, KeyError, ValueError) as error:
+        raise RunError(f"{folder / 'state.pt'} cannot be read: {error}") from error
+
+
+def load_pair(run: Path) -> TrainedPair:
+    """E and G of a run's latest checkpoint, averaged weights, ready to export.
+
+    Raises RunError when `run` is no run or has no whole checkpoint.
+    """
+    config, found = read_config(run)
+    folder = latest(run)
+    weights = _weights(folder)
+    encoder = networks.build_encoder(config.model)
+    generator = networks.build_generator(config.model)
+    _fill(encoder, "ema.encoder", weights, folder)
+    _fill(generator, "ema.generator", weights, folder)
+    try:
+        state = torch.load(folder / "state.pt", map_location="cpu", weights_only=True)
+        step, seconds = int(state["step"]), float(state["seconds"])
+    except (OSError, RuntimeError, EOFError, KeyError, ValueError) as error:
+        raise RunError(f"{folder / 'state.pt'} cannot be read: {error}") from error
+    return TrainedPair(
+        encoder=encoder.requires_grad_(False).eval(),
+        generator=generator.requires_grad_(False).eval(),
+        config=config,
+        step=step,
+        seconds=seconds,
+        found=found,
+    )
+
+
+def read_config(run: Path) -> tuple[Config, dict[str, Any]]:
+    """The resolved config of a run, and what the run found out about data and device."""
+    path = run / "config.json"
+    if not path.exists():
+        raise RunError(f"{run} is no run directory: it has no config.json")
+    try:
+        tables = json.loads(path.read_text(encoding="utf-8"))
+        found = tables.pop("found", {})
+        return Config.from_dict(tables), found
+    except (OSError, ValueError, AttributeError, ModelError) as error:
+        raise RunError(f"{path} cannot be read: {error}") from error
+
+
+def saved_steps(run: Path) -> list[int]:
+    """The steps of the whole checkpoints, oldest first."""
+    root = run / "checkpoints"
+    return sorted(int(f.name) for f in root.iterdir() if f.name.isdigit()) if root.is_dir() else []
+
+
+def latest(run: Path) -> Path:
+    """The folder that `checkpoints/latest` names.  Raises RunError."""
+    pointer = run / "checkpoints" / "latest"
+    if not pointer.exists():
+        raise RunError(f"{run} has no checkpoint yet: train it again from its config")
+    folder = pointer.parent / pointer.read_text(encoding="utf-8").strip()
+    if not folder.is_dir():
+        raise RunError(f"{pointer} names {folder.name}, which is not there")
+    return folder
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a small file under another name, flush it and rename it into place."""
+    partial = path.with_name(path.name + PARTIAL)
+    partial.write_text(text, encoding="utf-8")
+    _flush(partial)
+    os.replace(partial, path)
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _weights(folder: Path) -> dict[str, Tensor]:
+    path = folder / "weights.safetensors"
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"{path} cannot be read: {error}") from error
+
+
+def _fill(module: nn.Module, prefix: str, weights: Mapping[str, Tensor], folder: Path) -> None:
+    own = {
+        name.removeprefix(f"{prefix}."): value
+        for name, value in weights.items()
+        if name.startswith(f"{prefix}.")
+    }
+    try:
+        module.load_state_dict(own)
+    except RuntimeError as error:
+        raise RunError(f"{folder}: the weights of {prefix} do not fit its config") from error

@@ -1,0 +1,207 @@
+"""A run from its first step or its latest checkpoint to its last: the only part with a clock."""
+
+import json
+import math
+import os
+import platform
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from models.config import Config
+from models.datasets import Dataset, load, load_vectors
+from models.datasets.dataset import Progress, silent
+from models.errors import BadConfig, DataError, Diverged, RunError
+from models.training import checkpoint, health, log, pictures
+from models.training.batches import Batches, draw_prior, rng_for
+from models.training.step import Trainer
+from serving.images import ImageSpec
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tick:
+    """One finished step; losses only where the step is logged."""
+
+    step: int
+    losses: dict[str, float] | None = None
+    images_per_second: float | None = None
+
+
+def image_spec(config: Config) -> ImageSpec:
+    """How images are brought to the model's size.  Raises BadConfig."""
+    if config.model.image is None:
+        raise BadConfig("a vector model has no image size")
+    height, width, channels = config.model.image
+    try:
+        return ImageSpec(
+            height=height,
+            width=width,
+            channels=channels,
+            fit=config.data.fit,
+            background=config.data.background,
+        )
+    except ValueError as error:
+        raise BadConfig(f"model.image: {error}") from error
+
+
+def read_data(config: Config, progress: Progress = silent) -> Dataset:
+    """The training part of a config's data, held-out items included."""
+    data = config.data
+    if config.model.vector is not None:
+        return load_vectors(data.path, config.model.vector, limit=data.limit)
+    return load(
+        data.path, image_spec(config), limit=data.limit, classes=data.classes, progress=progress
+    )
+
+
+def pick_device(name: str) -> torch.device:
+    """The device a `--device` names; auto takes CUDA where it is there.  Raises BadConfig."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise BadConfig("device cuda was asked for, but torch finds none")
+    cuda = name == "cuda" or (name == "auto" and torch.cuda.is_available())
+    return torch.device("cuda" if cuda else "cpu")
+
+
+def use_threads(config: Config) -> None:
+    """Let torch use the cores the config allows.
+
+    More threads than cores make each wait for the others: ten times slower, not a little.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    torch.set_num_threads(config.train.threads or cores or 1)
+
+
+class Run:
+    """One run directory and the training that fills it."""
+
+    def __init__(self, out: Path, config: Config, data: Dataset, device: torch.device) -> None:
+        self.out, self.config, self.device = out, config, device
+        kept, held_out = data.held_out(config.data.holdout, config.train.seed)
+        if len(kept) < 2:
+            raise DataError(f"{config.data.path} leaves {len(kept)} items to train on")
+        self.trainer = Trainer(config, device)
+        self.batches = Batches(
+            kept, batch=config.train.batch, seed=config.train.seed, device=device
+        )
+        watched = held_out if len(held_out) >= pictures.PAIRS else kept
+        self.watched = Batches(watched, batch=512, seed=config.train.seed, device=device).at(0)
+        self.seconds = 0.0
+        self.found: dict[str, Any] = {
+            "items": len(kept),
+            "held_out": len(held_out),
+            "classes": list(data.classes),
+            "skipped": [{"name": s.name, "reason": s.reason} for s in data.skipped],
+            "fingerprint": data.fingerprint(),
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),
+            "torch": torch.__version__,
+        }
+
+    def begin(self, command: str) -> None:
+        """Make the run directory.  Raises RunError where there is one already."""
+        if self.out.exists() and any(self.out.iterdir()):
+            raise RunError(f"{self.out} is not empty: continue with --resume, or choose another")
+        (self.out / "samples").mkdir(parents=True, exist_ok=True)
+        self.found["command"] = command
+        resolved = self.config.to_dict() | {"found": self.found}
+        checkpoint.write_whole(self.out / "config.json", json.dumps(resolved, indent=2) + "\n")
+
+    def resume(self, before: dict[str, Any]) -> None:
+        """Come back to the latest checkpoint.  Raises RunError if the data is not the same."""
+        for name in ("fingerprint", "items", "held_out"):
+            if before.get(name) != self.found[name]:
+                raise RunError(f"{self.config.data.path} is not the data this run began with")
+        for partial in (self.out / "checkpoints").glob(f"*{checkpoint.PARTIAL}"):
+            shutil.rmtree(partial) if partial.is_dir() else partial.unlink()
+        self.seconds = checkpoint.restore(self.out, self.trainer)
+        log.forget_after(self.out, self.trainer.step)
+
+    def steps(self) -> Iterator[Tick]:
+        """Train to the last step, one item per step.
+
+        Raises:
+            Diverged: a loss or a weight is not finite; the checkpoint before it stays.
+        """
+        train, trainer = self.config.train, self.trainer
+        unchecked: list[tuple[int, dict[str, torch.Tensor]]] = []
+        # reading a loss waits for the device: every step on the CPU, at each log line on CUDA
+        check_every = 1 if self.device.type == "cpu" else train.log_every
+        began, items = time.monotonic(), 0
+        while trainer.step < train.steps:
+            losses = trainer.update(self.batches)
+            step = trainer.step
+            items += self.batches.batch * train.critic_steps
+            unchecked.append((step, losses))
+            logs, saves = step % train.log_every == 0, step % train.checkpoint_every == 0
+            draws, last = step % train.sample_every == 0, step == train.steps
+            if logs or saves or draws or last or len(unchecked) >= check_every:
+                _refuse_non_finite(unchecked)
+                unchecked.clear()
+            metrics: dict[str, float] = {}
+            if saves or draws or last:
+                trainer.refresh_batchnorm(self.batches)
+            if draws or last:
+                metrics = self._look()
+            tick = Tick(step=step)
+            if logs or draws or last:
+                now = time.monotonic()
+                self.seconds += now - began
+                rate, began, items = items / (now - began), now, 0
+                values = {name: loss.item() for name, loss in losses.items()}
+                tick = Tick(step=step, losses=values, images_per_second=rate)
+                self._write(tick, metrics)
+            if draws or last:
+                log.draw(self.out)
+            if saves or last:
+                self._save()
+            yield tick
+
+    def _look(self) -> dict[str, float]:
+        """Draw samples/STEP.png and measure the averaged networks on images never trained on."""
+        trainer = self.trainer
+        rng = rng_for(self.config.train.seed, "pictures", 0, self.device)
+        shape = (pictures.SAMPLES, self.config.model.latent)
+        z = draw_prior(self.config.model.prior, shape, rng, self.device)
+        pair = {"encoder": trainer.averaged_encoder, "generator": trainer.averaged_generator}
+        pictures.draw(self.out / "samples" / f"{trainer.step}.png", **pair, x=self.watched, z=z)
+        return health.measure(**pair, x=self.watched)
+
+    def _write(self, tick: Tick, metrics: dict[str, float]) -> None:
+        line: dict[str, Any] = {"step": tick.step, "losses": tick.losses}
+        if metrics:
+            line["metrics"] = metrics
+        line |= {"images_per_second": tick.images_per_second, "seconds": round(self.seconds, 3)}
+        log.append(self.out, line)
+
+    def _save(self) -> None:
+        bad = self.trainer.first_bad_weight()
+        if bad:
+            raise Diverged(self.trainer.step, f"weight {bad}")
+        checkpoint.save(self.out, self.trainer, seconds=self.seconds)
+
+
+def _refuse_non_finite(steps: list[tuple[int, dict[str, torch.Tensor]]]) -> None:
+    for step, losses in steps:
+        values = torch.stack([loss.float() for loss in losses.values()]).tolist()
+        for name, value in zip(losses, values, strict=True):
+            if not math.isfinite(value):
+                raise Diverged(step, f"loss {name} ({value})")
+
+
+def _cpu_name() -> str:
+    threads = torch.get_num_threads()
+    return f"{platform.machine()} CPU, {threads} thread{'s' if threads > 1 else ''}"
+
+
+def check(config: Config) -> None:
+    """Build what a config names and drop it: a wrong one fails here, before data is read.
+
+    Raises ModelError.
+    """
+    if config.model.image is not None:
+        image_spec(config)
+    Trainer(config, torch.device("cpu"))
