@@ -48,3 +48,7 @@ class Rooms(click.Group):
 @click.version_option(package_name="biject")
 def main() -> None:
     """Train pairs of networks G: Z -> X and E: X -> Z, export them to ONNX and serve them."""
+
+
+if __name__ == "__main__":
+    main()

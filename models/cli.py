@@ -18,6 +18,12 @@ from models.training import checkpoint, loop
 SHOWN_SKIPPED = 5
 
 
+class WrongUse(click.ClickException):
+    """A user's mistake, told in one sentence."""
+
+    exit_code = 2
+
+
 @click.command()
 @click.argument("config_path", metavar="CONFIG", required=False, type=click.Path(path_type=Path))
 @click.option("--data", metavar="D", help="Data to train on; replaces data.path of the config.")
@@ -148,6 +154,4 @@ def _one_sentence() -> Iterator[None]:
     except Diverged as error:
         raise click.ClickException(str(error)) from error
     except ModelError as error:
-        wrong_use = click.ClickException(str(error))
-        wrong_use.exit_code = 2
-        raise wrong_use from error
+        raise WrongUse(str(error)) from error

@@ -17,6 +17,7 @@ Track = Callable[[range], Iterable[int]]
 
 WIDTH = 16  # channels of the first layer
 SMALLEST_SIDE = 4  # pixels: halving stops there
+BATCH = 128  # images per step
 LR = 3e-3  # of Adam, falling to 0 along a half cosine
 
 
@@ -52,7 +53,7 @@ def train(
     classes: int,
     seed: int = 0,
     steps: int = 1500,
-    batch: int = 128,
+    batch: int = BATCH,
     track: Track = iter,
 ) -> Classifier:
     """A classifier of `classes` classes, trained on images uint8 [N, H, W, C] with labels [N].

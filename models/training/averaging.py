@@ -16,7 +16,8 @@ def average_into(average: nn.Module, network: nn.Module, *, decay: float, step: 
     shows the first weights after a thousand steps.
     """
     keep = min(decay, (1 + step) / (10 + step))
-    ours, theirs = list(average.parameters()), list(network.parameters())
+    ours: list[Tensor] = list(average.parameters())
+    theirs: list[Tensor] = list(network.parameters())
     torch._foreach_lerp_(ours, theirs, 1 - keep)
 
 

@@ -7,6 +7,7 @@ flushed to disk and renamed, so a kill at any moment leaves the one before intac
 
 import json
 import os
+import pickle
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -76,14 +77,11 @@ def restore(run: Path, trainer: Trainer) -> float:
     weights = _weights(folder)
     for prefix, module in trainer.modules().items():
         _fill(module, prefix, weights, folder)
-    try:
-        state = torch.load(folder / "state.pt", map_location=trainer.device, weights_only=True)
-        trainer.pair_optimiser.load_state_dict(state["pair_optimiser"])
-        trainer.critic_optimiser.load_state_dict(state["critic_optimiser"])
-        trainer.step = state["step"]
-        return float(state["seconds"])
-    except (OSError, RuntimeError, EOFError, KeyError, ValueError) as error:
-        raise RunError(f"{folder / 'state.pt'} cannot be read: {error}") from error
+    state = _state(folder, trainer.device)
+    trainer.pair_optimiser.load_state_dict(state["pair_optimiser"])
+    trainer.critic_optimiser.load_state_dict(state["critic_optimiser"])
+    trainer.step = state["step"]
+    return float(state["seconds"])
 
 
 def load_pair(run: Path) -> TrainedPair:
@@ -98,17 +96,13 @@ def load_pair(run: Path) -> TrainedPair:
     generator = networks.build_generator(config.model)
     _fill(encoder, "ema.encoder", weights, folder)
     _fill(generator, "ema.generator", weights, folder)
-    try:
-        state = torch.load(folder / "state.pt", map_location="cpu", weights_only=True)
-        step, seconds = int(state["step"]), float(state["seconds"])
-    except (OSError, RuntimeError, EOFError, KeyError, ValueError) as error:
-        raise RunError(f"{folder / 'state.pt'} cannot be read: {error}") from error
+    state = _state(folder, torch.device("cpu"))
     return TrainedPair(
         encoder=encoder.requires_grad_(False).eval(),
         generator=generator.requires_grad_(False).eval(),
         config=config,
-        step=step,
-        seconds=seconds,
+        step=state["step"],
+        seconds=state["seconds"],
         found=found,
     )
 
@@ -162,6 +156,16 @@ def _weights(folder: Path) -> dict[str, Tensor]:
         return load_file(path)
     except (OSError, SafetensorError) as error:
         raise RunError(f"{path} cannot be read: {error}") from error
+
+
+def _state(folder: Path, device: torch.device) -> dict[str, Any]:
+    path = folder / "state.pt"
+    try:
+        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0]
+        raise RunError(f"{path} cannot be read: {reason}") from error
+    return state
 
 
 def _fill(module: nn.Module, prefix: str, weights: Mapping[str, Tensor], folder: Path) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -14,6 +15,7 @@ from models.training.averaging import average_into, estimate_batchnorm
 from models.training.batches import Batches, draw_prior, rng_for, seed_of
 
 BATCHNORM_BATCHES = 50
+_Network = TypeVar("_Network", bound=nn.Module)
 
 
 class Trainer:
@@ -32,10 +34,8 @@ class Trainer:
             encoder = networks.build_encoder(config.model)
             generator = networks.build_generator(config.model)
             critics = self.pairing.build_critics(config.model)
-        # NHWC in memory is what both oneDNN and cuDNN compute in: a fifth faster on a CPU
-        place = {"device": device, "memory_format": torch.channels_last}
-        self.encoder, self.generator = encoder.to(**place), generator.to(**place)
-        self.critics = critics.to(**place)
+        self.encoder, self.generator = _placed(encoder, device), _placed(generator, device)
+        self.critics = _placed(critics, device)
         self.averaged_encoder = deepcopy(self.encoder).requires_grad_(False).eval()
         self.averaged_generator = deepcopy(self.generator).requires_grad_(False).eval()
         train = config.train
@@ -132,6 +132,12 @@ class Trainer:
     def _precision(self) -> torch.autocast:
         bf16 = self.config.train.precision == "bf16"
         return torch.autocast(self.device.type, torch.bfloat16, enabled=bf16)
+
+
+def _placed(network: _Network, device: torch.device) -> _Network:
+    """`network` on the device, in place; NHWC in memory is a fifth faster on a CPU."""
+    # torch's annotations lack memory_format
+    return network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def _descend(optimiser: torch.optim.Optimizer, losses: Losses) -> None:

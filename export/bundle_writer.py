@@ -1,0 +1,150 @@
+"""A pair of networks to a bundle on disk: checked, measured against torch, whole or absent."""
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import onnx
+
+from export import card, checks, graphs, parity, probes, weights
+from export.destination import Destination, whole_folder
+from export.graphs import Graph, Pair
+from export.onnx_writer import to_onnx
+from serving import bundle
+from serving.bundle import FORMAT, MANIFEST, Bundle, Manifest, sha256_of
+
+Say = Callable[[str], None]  # one line about what is being done
+
+GOLDEN_ROWS: Final = 8
+CARD: Final = "card.md"
+_DTYPES: Final[Mapping[int, str]] = {
+    onnx.TensorProto.UINT8: "uint8",
+    onnx.TensorProto.FLOAT: "float32",
+}
+
+
+def write(
+    pair: Pair,
+    place: Destination,
+    *,
+    preprocess: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    say: Say = lambda line: None,
+) -> Manifest:
+    """Write the bundle of `pair` to `place` and give back its manifest.
+
+    Args:
+        preprocess: {"fit", "filter", "background"} of images; not looked at for vectors.
+        facts: Further keys of the manifest: pairing, objective, classes, training, biject.
+        say: Told of each stage.
+    Raises:
+        BadNetworks: the networks are not fit to be served.
+        ParityFailure: the graphs do not answer as torch does; nothing is left on disk.
+        BadOutput: `place` cannot be written.
+    """
+    originals, plain = graphs.build(pair), pair.folded()
+    checks.check_networks(pair, originals)
+    with whole_folder(place.path) as folder:
+        models: dict[str, onnx.ModelProto] = {}
+        for name, graph in graphs.build(plain).items():
+            say(f"writing {name}")
+            models[name] = to_onnx(graph, plain)
+        golden = _golden(pair, originals)
+        checks.check_support(models["encode"], pair, golden["encode.latents"])
+        weights.share(models.values(), folder)
+        for name, model in models.items():
+            (folder / f"{name}.onnx").write_bytes(model.SerializeToString(deterministic=True))
+        np.savez_compressed(folder / "golden.npz", **golden)
+        described = _describe(pair, place, folder, models, preprocess) | dict(facts)
+        _write_manifest(folder, described)
+        say("comparing with torch")
+        errors = parity.measure(bundle.read(folder), pair, originals)
+        parity.require(errors)
+        described["parity"] = parity.to_dict(errors)
+        return _write_manifest(folder, described)
+
+
+def rewrite(source: Bundle, place: Destination, *, changes: Mapping[str, Any]) -> Manifest:
+    """Write a new version of a bundle: the same files, a manifest with `changes`, a new card.
+
+    Raises:
+        BadOutput: `place` cannot be written.
+        BundleError: the changes make no manifest.
+    """
+    described = source.manifest.to_dict() | dict(changes)
+    described |= {"name": place.name, "version": place.version, "created": int(time.time())}
+    with whole_folder(place.path) as folder:
+        for file in source.path.iterdir():
+            if file.is_file() and file.name not in (MANIFEST, CARD):
+                shutil.copyfile(file, folder / file.name)
+        manifest = _write_manifest(folder, described)
+        bundle.read(folder)  # a copy cut short, by a full disk say, is no bundle
+        return manifest
+
+
+def _write_manifest(folder: Path, described: Mapping[str, Any]) -> Manifest:
+    """Write manifest.json, as the reader of it understands it, and the card that tells of it."""
+    manifest = Manifest.parse(described)
+    text = json.dumps(manifest.to_dict(), indent=2, allow_nan=False)
+    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+    (folder / CARD).write_text(card.render(described), encoding="utf-8")
+    return manifest
+
+
+def _describe(
+    pair: Pair,
+    place: Destination,
+    folder: Path,
+    models: Mapping[str, onnx.ModelProto],
+    preprocess: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The manifest's keys that the graphs themselves decide."""
+    described: dict[str, Any] = {"format": FORMAT, "name": place.name, "version": place.version}
+    if pair.is_image:
+        described["image"] = dict(zip(("height", "width", "channels"), pair.shape, strict=True))
+        described["preprocess"] = dict(preprocess)
+    else:
+        described["vector"] = {"size": pair.shape[0]}
+    return described | {
+        "latent": {"size": pair.latent, "prior": pair.prior},
+        "graphs": {
+            name: {
+                "file": f"{name}.onnx",
+                "sha256": sha256_of(folder / f"{name}.onnx"),
+                "inputs": [_tensor(value) for value in model.graph.input],
+                "outputs": [_tensor(value) for value in model.graph.output],
+            }
+            for name, model in models.items()
+        },
+        "weights": {"file": weights.FILE, "sha256": sha256_of(folder / weights.FILE)},
+        "score": {
+            "terms": list(graphs.score_terms(pair)),
+            "default": graphs.default_term(pair),
+        },
+        "created": int(time.time()),
+        "precision": "fp32",
+    }
+
+
+def _tensor(value: onnx.ValueInfoProto) -> dict[str, Any]:
+    kind = value.type.tensor_type
+    shape = [axis.dim_param or axis.dim_value for axis in kind.shape.dim]
+    return {"name": value.name, "dtype": _DTYPES[kind.elem_type], "shape": shape}
+
+
+def _golden(pair: Pair, originals: Mapping[str, Graph]) -> dict[str, Any]:
+    """Inputs, and what torch answers to them, as "GRAPH.TENSOR"; made without any data set."""
+    arrays: dict[str, Any] = {}
+    for name, graph in originals.items():
+        if graph.inputs == ("latents",):
+            given: Any = probes.latents(pair, GOLDEN_ROWS)
+        else:
+            given = probes.items(pair, GOLDEN_ROWS)
+        arrays[f"{name}.{graph.inputs[0]}"] = given
+        for output, answer in zip(graph.outputs, parity.expected(graph, given), strict=True):
+            arrays[f"{name}.{output}"] = answer
+    return arrays

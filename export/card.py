@@ -1,0 +1,95 @@
+"""card.md: what a person wants to know of a bundle before using it, all of it from the manifest."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from export import report
+
+Json = Mapping[str, Any]
+
+UNKNOWN = "not stated"
+
+
+def render(manifest: Json) -> str:
+    """The card as Markdown.  Says only what the manifest says."""
+    return "\n".join(_lines(manifest)) + "\n"
+
+
+def _lines(manifest: Json) -> Iterator[str]:
+    yield f"# {manifest['name']}, version {manifest['version']}"
+    yield ""
+    yield _summary(manifest)
+    yield from _training(manifest.get("training", {}))
+    yield from _graphs(manifest)
+    if "parity" in manifest:
+        yield from _parity(manifest["parity"])
+    yield from ("", "## Quality", "")
+    if "quality" in manifest:
+        yield from report.markdown(manifest["quality"])
+    else:
+        yield "Not measured yet: `biject evaluate BUNDLE --data D --write OUT`."
+
+
+def _summary(manifest: Json) -> str:
+    latent = manifest["latent"]
+    if "image" in manifest:
+        image = manifest["image"]
+        kind = {1: "grey", 3: "RGB"}.get(image["channels"], f"{image['channels']}-channel")
+        what = f"{kind} images of {image['height']}x{image['width']} pixels"
+    else:
+        what = f"vectors of {manifest['vector']['size']} numbers"
+    made = " ".join(str(manifest[key]) for key in ("pairing", "objective") if key in manifest)
+    origin = f"  Trained as {made}." if made else ""
+    return (
+        f"A generator and an encoder between {what} and {latent['size']} latent numbers "
+        f"with a {latent['prior']} prior.{origin}"
+    )
+
+
+def _training(training: Json) -> Iterator[str]:
+    if not training:
+        return
+    rows = {
+        "data": training.get("data"),
+        "licence of the data": training.get("licence"),
+        "images trained on": training.get("items"),
+        "held out": training.get("held_out"),
+        "steps": training.get("steps"),
+        "time": _duration(training.get("seconds")),
+        "device": training.get("device"),
+        "command": f"`{training['command']}`" if training.get("command") else None,
+        "export": f"`{training['export']}`" if training.get("export") else None,
+    }
+    yield from ("", "## Training", "", "| | |", "|---|---|")
+    for name, value in rows.items():
+        yield f"| {name} | {UNKNOWN if value in (None, '') else value} |"
+
+
+def _graphs(manifest: Json) -> Iterator[str]:
+    yield from ("", "## Graphs", "", "| graph | in | out |", "|---|---|---|")
+    for name, graph in manifest["graphs"].items():
+        sides = (", ".join(_tensor(t) for t in graph[side]) for side in ("inputs", "outputs"))
+        yield f"| {name} | " + " | ".join(sides) + " |"
+    score = manifest["score"]
+    yield ""
+    yield f"Score terms: {', '.join(score['terms'])}; {score['default']} unless another is asked."
+
+
+def _parity(parity: Json) -> Iterator[str]:
+    batches = ", ".join(map(str, parity["batches"]))
+    yield from ("", "## Parity with torch", "")
+    yield f"Largest error of each output on the {parity['device']}, batches of {batches}:"
+    yield from ("", "| output | error |", "|---|---|")
+    for graph, outputs in parity["errors"].items():
+        for output, error in outputs.items():
+            yield f"| {graph}: {output} | {error:.3g} |"
+
+
+def _tensor(tensor: Json) -> str:
+    return f"{tensor['name']} {tensor['dtype']} [{', '.join(map(str, tensor['shape']))}]"
+
+
+def _duration(seconds: float | None) -> str | None:
+    if seconds is None:
+        return None
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

@@ -1,0 +1,209 @@
+"""The graphs of a bundle as torch modules: what is outside the networks is inside the graphs.
+
+| graph       | in                            | out                                       |
+|-------------|-------------------------------|-------------------------------------------|
+| encode      | images uint8 [N, H, W, C]     | latents float32 [N, Z]                    |
+| decode      | latents float32 [N, Z]        | images uint8 [N, H, W, C]                 |
+| reconstruct | images                        | latents, reconstructions uint8            |
+| score       | images                        | terms float32 [N, T], heat [N, H, W]      |
+
+Vectors are float32 [N, D] on both sides, and so is their heat.  The networks see pixels as
+x / 127.5 - 1; an image goes out as round((G(z) + 1) * 127.5), half to even, clipped to 0..255.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from export.folding import folded
+from serving.bundle import Prior
+
+WHITE: Final = 255.0  # the largest grey level
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pair:
+    """E and G with what must be known of them to export them."""
+
+    encoder: nn.Module  # float32 [B, C, H, W] in [-1, 1], or [B, D], to [B, Z]
+    generator: nn.Module  # the other way
+    shape: tuple[int, ...]  # (H, W, C) of an image, (D,) of a vector
+    latent: int  # Z
+    prior: Prior
+
+    @property
+    def is_image(self) -> bool:
+        """Whether the data are images, not vectors."""
+        return len(self.shape) == 3
+
+    def folded(self) -> "Pair":
+        """The same pair without BatchNorm; the networks are copies."""
+        return Pair(
+            encoder=folded(self.encoder),
+            generator=folded(self.generator),
+            shape=self.shape,
+            latent=self.latent,
+            prior=self.prior,
+        )
+
+
+class Pixels(nn.Module):
+    """Images: uint8 NHWC outside, grey levels NCHW in the middle, [-1, 1] for the networks."""
+
+    given, rebuilt = "images", "reconstructions"
+    terms = ("l1", "l2", "l2s", "cycle")
+    unit = WHITE  # one unit of a residual, in grey levels
+
+    def levels(self, images: Tensor) -> Tensor:
+        """uint8 [N, H, W, C] to float32 [N, C, H, W] in 0..255."""
+        return images.permute(0, 3, 1, 2).float()
+
+    def inside(self, levels: Tensor) -> Tensor:
+        """0..255 to -1..1."""
+        return levels / 127.5 - 1.0
+
+    def shown(self, x: Tensor) -> Tensor:
+        """What a network gives, as the whole grey levels that a client sees."""
+        return ((x + 1.0) * 127.5).round().clamp(0.0, WHITE)
+
+    def outside(self, levels: Tensor) -> Tensor:
+        """float32 [N, C, H, W] in 0..255 to uint8 [N, H, W, C]."""
+        return levels.to(torch.uint8).permute(0, 2, 3, 1)
+
+
+class Columns(nn.Module):
+    """Vectors: float32 [N, D] everywhere."""
+
+    given, rebuilt = "vectors", "reconstructions"
+    terms = ("l1", "l2", "cycle")
+    unit = 1.0
+
+    def levels(self, vectors: Tensor) -> Tensor:
+        """The vectors as they are."""
+        return vectors
+
+    inside = shown = outside = levels
+
+
+class Graph(nn.Module):
+    """What the four graphs have in common; `inputs` and `outputs` name their tensors."""
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+    def __init__(self, pair: Pair) -> None:
+        super().__init__()
+        self.encoder, self.generator = pair.encoder, pair.generator
+        self.data = Pixels() if pair.is_image else Columns()
+        self.eval()
+
+
+class EncodeGraph(Graph):
+    """images -> latents."""
+
+    def __init__(self, pair: Pair) -> None:
+        super().__init__(pair)
+        self.inputs, self.outputs = (self.data.given,), ("latents",)
+        del self.generator
+
+    def forward(self, images: Tensor) -> Tensor:
+        """E(x), [N, Z]."""
+        data = self.data
+        codes: Tensor = self.encoder(data.inside(data.levels(images)))
+        return codes
+
+
+class DecodeGraph(Graph):
+    """latents -> images."""
+
+    def __init__(self, pair: Pair) -> None:
+        super().__init__(pair)
+        self.inputs, self.outputs = ("latents",), (self.data.given,)
+        del self.encoder
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """G(z) as uint8 [N, H, W, C], or float32 [N, D]."""
+        data = self.data
+        return data.outside(data.shown(self.generator(latents)))
+
+
+class ReconstructGraph(Graph):
+    """images -> latents, reconstructions."""
+
+    def __init__(self, pair: Pair) -> None:
+        super().__init__(pair)
+        self.inputs, self.outputs = (self.data.given,), ("latents", self.data.rebuilt)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """E(x) [N, Z] and G(E(x)), shaped and typed as the input."""
+        data = self.data
+        z = self.encoder(data.inside(data.levels(images)))
+        return z, data.outside(data.shown(self.generator(z)))
+
+
+class ScoreGraph(Graph):
+    """images -> terms, heat.
+
+    With r the reconstruction in whole grey levels, as served, and d = (x - r) / 255 signed:
+    l1 = mean |d|; l2 = mean d²; l2s = mean (3x3 mean of d)², where edges average only the pixels
+    that exist; cycle = mean (E(x) - E(r))²; heat [N, H, W] = mean of |d| over channels.
+    Vectors have d = x - r, no l2s, and |d| [N, D] for heat.
+    """
+
+    def __init__(self, pair: Pair) -> None:
+        super().__init__(pair)
+        self.inputs, self.outputs = (self.data.given,), ("terms", "heat")
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Terms [N, T] in the order of `score_terms`, and heat [N, H, W] or [N, D]."""
+        data = self.data
+        x = data.levels(images)
+        z = self.encoder(data.inside(x))
+        r = data.shown(self.generator(z))
+        d = (x - r) / data.unit
+        l1, l2 = d.abs().flatten(1).mean(1), d.square().flatten(1).mean(1)
+        cycle = (z - self.encoder(data.inside(r))).square().mean(1)
+        if isinstance(data, Columns):
+            return torch.stack([l1, l2, cycle], dim=1), d.abs()
+        smooth = F.avg_pool2d(d, 3, stride=1, padding=1, count_include_pad=False)
+        l2s = smooth.square().flatten(1).mean(1)
+        return torch.stack([l1, l2, l2s, cycle], dim=1), d.abs().mean(1)
+
+
+GRAPHS: Final[Mapping[str, type[Graph]]] = MappingProxyType(
+    {
+        "encode": EncodeGraph,
+        "decode": DecodeGraph,
+        "reconstruct": ReconstructGraph,
+        "score": ScoreGraph,
+    }
+)
+
+
+def score_terms(pair: Pair) -> tuple[str, ...]:
+    """Names of the columns of `terms`, in order."""
+    return Pixels.terms if pair.is_image else Columns.terms
+
+
+def default_term(pair: Pair) -> str:
+    """The term that answers where none is asked: the best single one in trials on many sets."""
+    return "l2s" if pair.is_image else "l2"
+
+
+def build(pair: Pair) -> dict[str, Graph]:
+    """The four graphs of a pair, sharing its networks, in eval mode."""
+    return {name: graph(pair) for name, graph in GRAPHS.items()}
+
+
+def example(graph: Graph, pair: Pair, rows: int) -> Tensor:
+    """An input of `graph` with so many rows: mid-grey images, or zeros."""
+    if graph.inputs == ("latents",):
+        return torch.zeros(rows, pair.latent)
+    if pair.is_image:
+        return torch.full((rows, *pair.shape), 128, dtype=torch.uint8)
+    return torch.zeros(rows, *pair.shape)

@@ -1,0 +1,112 @@
+"""Do the written graphs answer as torch does?  Asked of every bundle before it may exist.
+
+The graphs are run from their files by the engine that will serve them, on the CPU.  Torch runs
+the networks as they were trained, before folding, so this covers folding, ONNX, weights.bin and
+onnxruntime at once.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from export import probes
+from export.errors import ParityFailure
+from export.graphs import Graph, Pair
+from serving.bundle import Bundle
+from serving.engine import Engine
+
+Array = npt.NDArray[Any]
+
+BATCHES: Final = (1, 3, 64)
+GREY_LEVELS: Final = 1.0  # of an image's pixel
+LATENTS: Final = 1e-4
+TERMS: Final = 1e-3  # a pixel that rounds the other way moves them; relative for values above 1
+HEAT: Final = 1.0 / 255.0 + 1e-6  # one grey level
+VECTORS: Final = 1e-4  # relative for values above 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OutputError:
+    """The largest error of one output of one graph over all batches."""
+
+    graph: str
+    output: str
+    error: float  # NaN where one side is not a number and the other is
+    tolerance: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether the output is within its tolerance; a NaN never is."""
+        return self.error <= self.tolerance
+
+    def __str__(self) -> str:
+        return f"{self.graph}'s {self.output} by {self.error:.3g}, allowed are {self.tolerance:.3g}"
+
+
+def expected(graph: Graph, rows: Array) -> list[Array]:
+    """What torch answers, in the order of `graph.outputs`."""
+    with torch.no_grad():
+        outputs = graph(torch.from_numpy(rows))
+    return [o.numpy() for o in (outputs if isinstance(outputs, tuple) else (outputs,))]
+
+
+def measure(bundle: Bundle, pair: Pair, graphs: Mapping[str, Graph]) -> list[OutputError]:
+    """The error of every output of the bundle's graphs against `graphs` in torch."""
+    engine = Engine(bundle, device="cpu", threads=1)
+    worst: dict[tuple[str, str], float] = {}
+    try:
+        for name, graph in graphs.items():
+            for batch in BATCHES:
+                given = (
+                    probes.latents(pair, batch, seed=batch)
+                    if graph.inputs == ("latents",)
+                    else probes.items(pair, batch, seed=batch)
+                )
+                pairs = zip(expected(graph, given), engine.run(name, [given]), strict=True)
+                for output, (wanted, got) in zip(graph.outputs, pairs, strict=True):
+                    key = name, output
+                    error = _largest_error(output, wanted, got)
+                    worst[key] = float(np.maximum(worst.get(key, 0.0), error))  # keeps a NaN
+    finally:
+        engine.close()
+    return [
+        OutputError(graph=graph, output=output, error=error, tolerance=_tolerance(pair, output))
+        for (graph, output), error in worst.items()
+    ]
+
+
+def require(errors: list[OutputError]) -> None:
+    """Raise ParityFailure, naming each output that is beyond its tolerance."""
+    failures = [str(error) for error in errors if not error.holds]
+    if failures:
+        raise ParityFailure(failures)
+
+
+def to_dict(errors: list[OutputError]) -> dict[str, Any]:
+    """What the manifest says of it: the largest absolute error of each output, by graph."""
+    figures: dict[str, Any] = {"device": "cpu", "batches": list(BATCHES), "errors": {}}
+    for each in errors:
+        figures["errors"].setdefault(each.graph, {})[each.output] = each.error
+    return figures
+
+
+def _tolerance(pair: Pair, output: str) -> float:
+    if output in ("latents", "terms"):
+        return LATENTS if output == "latents" else TERMS
+    if not pair.is_image:
+        return VECTORS
+    return HEAT if output == "heat" else GREY_LEVELS
+
+
+def _largest_error(output: str, wanted: Array, got: Array) -> float:
+    if wanted.shape != got.shape or wanted.dtype != got.dtype:
+        return float("nan")
+    exact = wanted.astype(np.float64)
+    error = np.abs(exact - got.astype(np.float64))
+    if output != "latents" and wanted.dtype != np.uint8:
+        error /= np.maximum(1.0, np.abs(exact))
+    return float(error.max())

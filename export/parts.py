@@ -1,0 +1,120 @@
+"""The data of an evaluation: what to fit baselines on, and what to measure on."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from export.subjects import Subject
+from export.watching import Silent
+from models.datasets import Dataset, load
+from models.datasets.dataset import Split
+from models.errors import DataError, UnknownName
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parts:
+    """Images with their labels numbered alike in both parts."""
+
+    path: str
+    train: Dataset | None  # None where no image is known to have been kept from training
+    test: Dataset  # to measure on
+    notes: tuple[str, ...] = ()  # what the data could not give, a sentence each
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, where both parts have labels; else none."""
+        if self.train is None or self.train.labels is None or self.test.labels is None:
+            return ()
+        return self.test.classes
+
+
+def read(subject: Subject, path: str, *, limit: int | None = None, watch: Silent) -> Parts:
+    """The parts of the data at `path`, at most `limit` images of each, brought to size.
+
+    To measure on: the test part of the data; where there is none and this is the very data of
+    the training, what was held out from that; else all of it, which a note says.
+    Raises DataError: nothing there, or nothing that can be read.
+    """
+    whole, no_train = _part(subject, path, "train", watch)
+    test, no_test = _part(subject, path, "test", watch)
+    notes: list[str] = []
+    train, known = whole, _split_of_training(subject, whole)
+    if known is not None:
+        train, held_out = known
+        if test is None and len(held_out) > 0:
+            test = held_out
+            notes.append(f"{no_test}: measured on what training held out")
+    if train is None:
+        if test is None:
+            raise DataError(no_train)
+        notes.append(f"{no_train}: what needs two parts is left out")
+        return Parts(path=path, train=None, test=test.limited(limit), notes=tuple(notes))
+    if test is None:
+        seen = "measured on all its images, which training may have seen"
+        notes.append(f"{no_test}: {seen}; what needs two parts is left out")
+        return Parts(path=path, train=None, test=train.limited(limit), notes=tuple(notes))
+    train, test = _numbered_alike(train.limited(limit), test.limited(limit))
+    if train.labels is None or test.labels is None:
+        notes.append(f"{path} has no labels: 1-NN and the classes of samples are left out")
+    return Parts(path=path, train=train, test=test, notes=tuple(notes))
+
+
+def read_abnormal(
+    subject: Subject, path: str, *, limit: int | None = None, watch: Silent
+) -> Dataset:
+    """Images that the model was not made for: the test part of `path`, else all there is."""
+    for split in ("test", "train"):
+        data, reason = _part(subject, path, split, watch, own_classes=False)
+        if data is not None:
+            return data.limited(limit)
+    raise DataError(reason)
+
+
+def labels_of(data: Dataset) -> npt.NDArray[np.int64]:
+    """The labels [N].  Raises DataError where the data has none."""
+    if data.labels is None:
+        raise DataError("the data has no labels")
+    return data.labels
+
+
+def _part(
+    subject: Subject, path: str, split: Split, watch: Silent, *, own_classes: bool = True
+) -> tuple[Dataset | None, str]:
+    """One part of the data and "", or None and why there is none."""
+    classes = subject.config.data.classes if subject.config and own_classes else None
+    progress = watch.reading(f"reading {path}, {split}")
+    try:
+        return load(path, subject.spec, split=split, classes=classes, progress=progress), ""
+    except UnknownName as error:
+        if error.kind != "class":
+            raise
+        # other data than the model's: all its classes count
+        return _part(subject, path, split, watch, own_classes=False)
+    except DataError as error:
+        return None, str(error)
+
+
+def _split_of_training(subject: Subject, whole: Dataset | None) -> tuple[Dataset, Dataset] | None:
+    """(trained on, held out), if `whole` is the data of the training: a hash tells, not a path."""
+    if whole is None or subject.config is None or subject.fingerprint is None:
+        return None
+    config = subject.config
+    used = whole.limited(config.data.limit)
+    if used.fingerprint() != subject.fingerprint:
+        return None
+    return used.held_out(config.data.holdout, config.train.seed)
+
+
+def _numbered_alike(train: Dataset, test: Dataset) -> tuple[Dataset, Dataset]:
+    """Both parts with labels that index the same classes, those of either."""
+    if train.labels is None or test.labels is None:
+        return train, test
+    classes = tuple(dict.fromkeys((*train.classes, *test.classes)))
+    number = {name: i for i, name in enumerate(classes)}
+
+    def renumbered(part: Dataset) -> Dataset:
+        own = np.array([number[name] for name in part.classes], np.int64)
+        return replace(part, labels=own[part.labels], classes=classes)
+
+    return renumbered(train), renumbered(test)

@@ -1,0 +1,34 @@
+"""Inputs to try graphs on, made without any data set: samples of G, and noise.
+
+Samples lie where G lives, noise where nothing was ever trained; both are the same every time.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from export.graphs import DecodeGraph, Pair
+from serving.latents import sample
+
+Array = npt.NDArray[Any]
+
+
+def latents(pair: Pair, rows: int, *, seed: int = 0) -> npt.NDArray[np.float32]:
+    """Draws of the prior, [rows, Z], as the server draws them."""
+    return sample(seed, rows, pair.latent, pair.prior)
+
+
+def items(pair: Pair, rows: int, *, seed: int = 0) -> Array:
+    """Images uint8 [rows, H, W, C], or vectors float32 [rows, D]: samples in turn with noise."""
+    with torch.no_grad():
+        samples: Array = DecodeGraph(pair)(torch.from_numpy(latents(pair, rows, seed=seed))).numpy()
+    rng = np.random.Generator(np.random.Philox(key=seed + 1))
+    if pair.is_image:
+        noise: Array = rng.integers(0, 256, samples.shape, dtype=np.uint8)
+    else:
+        noise = rng.standard_normal(samples.shape).astype(np.float32)
+    both = samples.copy()
+    both[1::2] = noise[1::2]
+    return both

@@ -1,0 +1,134 @@
+"""What can be measured: a run, answered by torch, or a bundle, answered by the engine.
+
+Both are seen as the same four graphs, so that a figure has one definition.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from export import graphs, parity
+from export.errors import BadData
+from export.runs import pair_of, preprocess_of
+from export.watching import Silent
+from models import networks
+from models.config import Config
+from models.errors import ModelError
+from models.training.checkpoint import load_pair, read_config
+from serving import bundle
+from serving.bundle import MANIFEST, Bundle, Prior
+from serving.engine import Engine
+from serving.images import ImageSpec
+
+Array = npt.NDArray[Any]
+
+ROWS: Final = 128  # items per call: larger batches leave the cache
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Subject:
+    """A pair of networks that answers, and what is known of it."""
+
+    kind: str  # "run" or "bundle"
+    title: str  # how the report calls it
+    path: Path
+    device: str
+    spec: ImageSpec
+    latent: int  # Z
+    prior: Prior
+    terms: tuple[str, ...]
+    default_term: str
+    config: Config | None  # of the training, where it is known
+    fingerprint: str | None  # of the data trained on, held-out items included
+    answer: Callable[[str, Array], Sequence[Array]]  # graph, some rows -> its outputs
+    opened: Bundle | None = None
+
+    def run(self, graph: str, rows: Array, *, watch: Silent) -> list[Array]:
+        """The outputs of `graph` for any number of rows, computed some at a time."""
+        starts = watch.track(range(0, len(rows), ROWS), graph)
+        parts = [self.answer(graph, rows[i : i + ROWS]) for i in starts]
+        return [np.concatenate(each) for each in zip(*parts, strict=True)]
+
+    def fresh_encoder(self, seed: int) -> nn.Module | None:
+        """An encoder of the same architecture with random weights; None where it is not known."""
+        if self.config is None:
+            return None
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return networks.build_encoder(self.config.model)
+
+
+def open_subject(path: Path) -> Subject:
+    """The run or the bundle at `path`.
+
+    Raises:
+        BadData: there is neither, or it takes vectors.
+        BundleError, RunError: it is one, and cannot be opened.
+    """
+    if (path / MANIFEST).exists():
+        return _bundle(path)
+    if (path / "config.json").exists():
+        return _run(path)
+    raise BadData(f"{path} is neither a run (no config.json) nor a bundle (no {MANIFEST})")
+
+
+def _run(path: Path) -> Subject:
+    config, found = read_config(path)
+    if config.model.image is None:
+        raise BadData(f"{path} takes vectors: only models of images can be measured so far")
+    trained = load_pair(path)
+    pair = pair_of(trained)
+    built = graphs.build(pair)
+    height, width, channels = config.model.image
+    return Subject(
+        kind="run",
+        title=f"{path}, step {trained.step}",
+        path=path,
+        device="cpu",
+        spec=ImageSpec(height=height, width=width, channels=channels, **preprocess_of(trained)),
+        latent=pair.latent,
+        prior=pair.prior,
+        terms=graphs.score_terms(pair),
+        default_term=graphs.default_term(pair),
+        config=config,
+        fingerprint=found.get("fingerprint"),
+        answer=lambda graph, rows: parity.expected(built[graph], rows),
+    )
+
+
+def _bundle(path: Path) -> Subject:
+    opened = bundle.read(path)
+    manifest = opened.manifest
+    if manifest.image is None:
+        raise BadData(f"{path} takes vectors: only models of images can be measured so far")
+    engine = Engine(opened)
+    training = manifest.extra.get("training") or {}
+    return Subject(
+        kind="bundle",
+        title=f"{manifest.name}, version {manifest.version}",
+        path=path,
+        device=engine.device,
+        spec=manifest.image,
+        latent=manifest.latent.size,
+        prior=manifest.latent.prior,
+        terms=manifest.score.terms,
+        default_term=manifest.score.default,
+        config=_config_in(training),
+        fingerprint=training.get("fingerprint"),
+        answer=lambda graph, rows: engine.run(graph, [rows]),
+        opened=opened,
+    )
+
+
+def _config_in(training: Any) -> Config | None:
+    """The training config that a manifest carries; None where there is none that this reads."""
+    try:
+        return Config.from_dict(training["config"])
+    except (KeyError, TypeError, ModelError):  # made by hand, or by another version
+        return None

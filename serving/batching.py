@@ -1,0 +1,249 @@
+"""Requests of many callers in, merged batches to the engine, each caller's own rows back.
+
+Continuous batching without a timer: an engine thread that is free takes what waits at that moment,
+so a batch is whatever queued up while the engine was busy, and a lone request never waits.
+
+    submit() -> line of waiting work -> engine thread: take, merge, run, split -> futures
+
+The event loop and the engine threads share the line under one lock, which nobody holds while a
+graph runs.
+"""
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from serving.errors import Busy, ComputeFailed, DeadlineExceeded, NotReady, ServingError
+from serving.queueing import Answer, Array, Line, Part, Work, joined
+
+__all__ = ["Answer", "Batcher", "Run"]
+
+Result = tuple[Work, Answer | ServingError]
+log = logging.getLogger("biject.batching")
+
+
+class Run(Protocol):
+    """What computes: blocking, called by several engine threads at once."""
+
+    def __call__(self, graph: str, inputs: Sequence[Array], /) -> list[Array]: ...
+
+
+class Batcher:
+    """Merges what callers submit into batches for `run`, on `workers` engine threads.
+
+    Args:
+        run: Computes a graph for N rows; its outputs have N rows each.
+        max_batch: Most rows in one call of `run`; longer requests are cut and take turns.
+        queue_limit: Most rows that may wait; a request over it is refused with Busy.
+        workers: How many threads call `run`.
+        on_batch: Told of each batch (graph, rows, seconds), on an engine thread.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        *,
+        max_batch: int,
+        queue_limit: int,
+        workers: int,
+        on_batch: Callable[[str, int, float], None] | None = None,
+    ) -> None:
+        if min(max_batch, queue_limit, workers) < 1:
+            raise ValueError("max_batch, queue_limit and workers must be at least 1")
+        self._run = run
+        self._max_batch = max_batch
+        self._queue_limit = queue_limit
+        self._on_batch = on_batch
+        self._line = Line()
+        self._wake = threading.Condition()  # guards the line, and tells that it grew
+        self._open: set[Work] = set()  # submitted and not yet answered; touched by callers only
+        self._closing = False
+        self.restarts = 0  # times an engine thread had to pick itself up
+        self._threads = [
+            threading.Thread(target=self._work, name=f"engine-{i}", daemon=True)
+            for i in range(workers)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def queued(self) -> int:
+        """Rows that wait for an engine thread."""
+        with self._wake:
+            return self._line.rows
+
+    @property
+    def alive(self) -> bool:
+        """Whether every engine thread runs."""
+        return all(thread.is_alive() for thread in self._threads)
+
+    async def submit(
+        self, graph: str, inputs: tuple[Array, ...], deadline: float | None = None
+    ) -> Answer:
+        """The outputs of `graph` for these rows, once their turn came.
+
+        Args:
+            graph: Its name.
+            inputs: Arrays of N rows each, already checked: what meets here is computed together.
+            deadline: By `time.monotonic()`; work still waiting then is dropped.
+        Raises:
+            Busy: the queue is full, or too long for the deadline; at once, with Retry-After.
+            DeadlineExceeded: the deadline passed while it waited.
+            ComputeFailed: the engine failed on these very rows.
+            NotReady: the batcher is shutting down.
+        Cancelling the caller takes its waiting rows out of the line.
+        """
+        work = Work(
+            graph=graph,
+            inputs=inputs,
+            future=asyncio.get_running_loop().create_future(),
+            queued_at=time.monotonic(),
+            deadline=deadline,
+        )
+        if work.rows == 0 or any(len(array) != work.rows for array in inputs):
+            raise ValueError(f"{graph}: inputs of {[len(array) for array in inputs]} rows")
+        with self._wake:
+            self._admit(work)
+            self._line.add(work)
+            self._wake.notify()
+        self._open.add(work)
+        try:
+            return await work.future
+        except asyncio.CancelledError:
+            with self._wake:
+                self._line.drop(work)
+            raise
+        finally:
+            self._open.discard(work)
+
+    async def close(self, grace: float = 10.0) -> None:
+        """Take nothing new, finish what waits within `grace` seconds, fail the rest, end."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify_all()
+        await asyncio.to_thread(self._join, time.monotonic() + grace)
+        left = list(self._open)
+        with self._wake:
+            for work in left:
+                self._line.drop(work)
+        self._send([(work, NotReady("the server is shutting down")) for work in left])
+
+    def _admit(self, work: Work) -> None:
+        if self._closing:
+            raise NotReady("the server is shutting down")
+        queued = self._line.rows
+        if not queued:
+            return  # an empty line takes any size: no retry would find it shorter
+        wait = self._line.seconds / len(self._threads)
+        if queued + work.rows > self._queue_limit:
+            raise Busy(
+                f"{queued} items wait already and at most {self._queue_limit} may",
+                retry_after=wait,
+            )
+        if work.deadline is not None and work.queued_at + wait > work.deadline:
+            raise Busy(
+                f"the queue takes about {wait:.1f} s, which is longer than the deadline allows",
+                retry_after=wait,
+            )
+
+    # On the engine threads
+
+    def _work(self) -> None:
+        while True:
+            parts: list[Part] = []
+            try:
+                parts = self._next()
+                if not parts:
+                    return
+                self._compute(parts)
+            # The edge of an engine thread: whatever broke in the batcher itself, the requests at
+            # hand are told and the thread goes on.
+            except BaseException:
+                log.critical("an engine thread broke and starts again", exc_info=True)
+                self.restarts += 1
+                self._fail([part.work for part in parts])
+
+    def _next(self) -> list[Part]:
+        """The next batch, waiting for it; empty when closing and nothing waits."""
+        with self._wake:
+            while True:
+                now = time.monotonic()
+                parts, expired = self._line.take(self._max_batch, now)
+                self._send([(work, _too_late(work, now)) for work in expired])
+                if parts or self._closing:
+                    return parts
+                self._wake.wait()
+
+    def _compute(self, parts: list[Part]) -> None:
+        parts = [part for part in parts if not part.work.dead]
+        if not parts:
+            return
+        graph, rows = parts[0].work.graph, sum(part.stop - part.start for part in parts)
+        begin = time.monotonic()
+        try:
+            outputs = self._run_joined(graph, rows, parts)
+        # An engine may raise anything, and on this thread not even SystemExit is meant for us.
+        except BaseException as error:
+            if len(parts) == 1:
+                log.exception("the engine failed on %d rows of one request to %s", rows, graph)
+                self._fail([parts[0].work])
+                return
+            log.warning("a batch of %d requests failed (%r): each alone now", len(parts), error)
+            for part in parts:
+                self._compute([part])
+            return
+        seconds = time.monotonic() - begin
+        with self._wake:
+            complete = self._line.record(parts, outputs, seconds)
+        self._send([(work, work.answer()) for work in complete])
+        if self._on_batch is not None:
+            self._on_batch(graph, rows, seconds)
+
+    def _run_joined(self, graph: str, rows: int, parts: list[Part]) -> list[Array]:
+        inputs = [
+            joined([part.work.inputs[i][part.start : part.stop] for part in parts])
+            for i in range(len(parts[0].work.inputs))
+        ]
+        outputs = self._run(graph, inputs)
+        counts = [len(output) for output in outputs]
+        if not counts or any(count != rows for count in counts):
+            raise RuntimeError(f"{graph} gave outputs of {counts} rows for {rows}")
+        return outputs
+
+    def _fail(self, works: Sequence[Work]) -> None:
+        with self._wake:
+            for work in works:
+                self._line.drop(work)
+        self._send([(work, ComputeFailed("the engine failed on this request")) for work in works])
+
+    def _send(self, results: list[Result]) -> None:
+        """Let each caller's own event loop settle its future."""
+        by_loop: dict[asyncio.AbstractEventLoop, list[Result]] = {}
+        for result in results:
+            by_loop.setdefault(result[0].future.get_loop(), []).append(result)
+        for loop, its in by_loop.items():
+            try:
+                loop.call_soon_threadsafe(_settle, its)
+            except RuntimeError:  # the loop is closed: nobody waits any more
+                log.debug("%d answers came after their event loop had ended", len(its))
+
+    def _join(self, end: float) -> None:
+        for thread in self._threads:
+            thread.join(max(0.0, end - time.monotonic()))
+
+
+def _settle(results: list[Result]) -> None:
+    for work, result in results:
+        if work.future.done():  # its caller left meanwhile
+            continue
+        if isinstance(result, ServingError):
+            work.future.set_exception(result)
+        else:
+            work.future.set_result(result)
+
+
+def _too_late(work: Work, now: float) -> DeadlineExceeded:
+    return DeadlineExceeded(f"the deadline passed after {now - work.queued_at:.2f} s in the queue")

@@ -1,0 +1,165 @@
+"""The bundle: a trained pair of networks on disk, as export writes it and the engine reads it.
+
+    manifest.json   encode.onnx   decode.onnx   reconstruct.onnx   score.onnx   weights.bin   ...
+
+The reader owns the format.  `read` hands out a bundle only after it has looked at every file that
+the manifest names; what it refuses, it refuses in one sentence that names the file.
+"""
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from serving.errors import BundleError
+from serving.images import ImageSpec
+from serving.manifest import (
+    FORMAT,
+    NAME,
+    FileInfo,
+    GraphInfo,
+    LatentSpec,
+    Manifest,
+    Prior,
+    ScoreSpec,
+    TensorInfo,
+    VectorSpec,
+)
+
+__all__ = [
+    "FORMAT",
+    "MANIFEST",
+    "NAME",
+    "VERSION",
+    "Bundle",
+    "FileInfo",
+    "Found",
+    "GraphInfo",
+    "LatentSpec",
+    "Manifest",
+    "Prior",
+    "ScoreSpec",
+    "TensorInfo",
+    "VectorSpec",
+    "find_bundles",
+    "read",
+    "sha256_of",
+]
+
+MANIFEST: Final = "manifest.json"
+VERSION: Final = re.compile(r"[1-9][0-9]{0,17}")
+_MAX_MANIFEST_BYTES: Final = 256 << 20  # calibration scores make it long; a mistake longer
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bundle:
+    """An opened bundle: its files were there and whole when `read` looked."""
+
+    path: Path
+    manifest: Manifest
+
+    def graph_file(self, name: str) -> Path:
+        """The ONNX file of a graph.  Raises KeyError if the bundle has no such graph."""
+        return self.path / self.manifest.graphs[name].file
+
+    @property
+    def image_spec(self) -> ImageSpec:
+        """What images are brought to.  Raises BundleError for a bundle of vectors."""
+        if self.manifest.image is None:
+            raise BundleError(f"{self.path} takes vectors, not images")
+        return self.manifest.image
+
+
+class Found(NamedTuple):
+    """A bundle directory in a model folder, not yet opened."""
+
+    name: str
+    version: int
+    path: Path
+
+
+def read(path: Path, *, name: str | None = None, version: int | None = None) -> Bundle:
+    """The bundle in this directory, every file checked against its hash.
+
+    Args:
+        path: The directory that holds manifest.json.
+        name: What the model folder calls it; the manifest must agree.
+        version: Likewise.
+    Raises:
+        BundleError: a file is missing, damaged or does not fit the others.
+    """
+    manifest = _read_manifest(path / MANIFEST)
+    for key, wanted, found in (
+        ("name", name, manifest.name),
+        ("version", version, manifest.version),
+    ):
+        if wanted is not None and wanted != found:
+            raise BundleError(f"{path / MANIFEST}: {key} is {found}, but the folder says {wanted}")
+    files = {(graph.file, graph.sha256) for graph in manifest.graphs.values()}
+    if manifest.weights is not None:
+        files.add((manifest.weights.file, manifest.weights.sha256))
+    for file, sha256 in sorted(files):
+        _check_file(path / file, sha256)
+    return Bundle(path=path, manifest=manifest)
+
+
+def find_bundles(folder: Path) -> list[Found]:
+    """The bundles in a model folder, NAME/VERSION each, sorted by name, then version.
+
+    A folder that is itself a bundle is found as the one its manifest names.  Hidden folders and
+    those that export is still writing are passed over.  Nothing is opened otherwise, so one that
+    is damaged is found too.
+    Raises BundleError if the folder is not there, or is a bundle whose manifest cannot be read.
+    """
+    if not folder.is_dir():
+        raise BundleError(f"{folder} is not a directory")
+    if (folder / MANIFEST).exists():
+        manifest = _read_manifest(folder / MANIFEST)
+        return [Found(manifest.name, manifest.version, folder)]
+    return sorted(
+        Found(path.parent.name, int(path.name), path)
+        for path in folder.glob("*/*")
+        if NAME.fullmatch(path.parent.name) and VERSION.fullmatch(path.name) and path.is_dir()
+    )
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read_manifest(path: Path) -> Manifest:
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MAX_MANIFEST_BYTES + 1)
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror or error}") from error
+    if len(data) > _MAX_MANIFEST_BYTES:
+        raise BundleError(f"{path} is longer than {_MAX_MANIFEST_BYTES:,} bytes")
+    try:
+        value = json.loads(data, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:  # bad JSON, or bytes that are no UTF-8
+        raise BundleError(f"{path} is not JSON: {error}") from error
+    try:
+        return Manifest.parse(value)
+    except BundleError as error:
+        raise BundleError(f"{path}: {error}") from error
+
+
+def _no_constant(text: str) -> Any:
+    """Python reads NaN and Infinity, which are no JSON and could not be sent on."""
+    raise ValueError(f"{text} is no JSON number")
+
+
+def _check_file(path: Path, sha256: str) -> None:
+    try:
+        found = sha256_of(path)
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror or error}") from error
+    if found != sha256:
+        raise BundleError(
+            f"{path} is damaged: its SHA-256 is {found[:12]}..., the manifest says {sha256[:12]}..."
+        )

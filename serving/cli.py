@@ -1,0 +1,180 @@
+"""The commands of this room: `serve`, and the verbs that need no server."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, NoReturn, TypeVar
+
+import click
+
+from serving.bundle import Bundle, find_bundles, read
+from serving.engine import DEVICES, Engine
+from serving.errors import BundleError, DeviceError
+from serving.offline import encode, interpolate, reconstruct, sample, score
+from serving.session import Wrong
+from serving.settings import BUNDLES, VARIABLES, BadSetting, Settings
+
+__all__ = ["encode", "interpolate", "reconstruct", "sample", "score", "serve"]
+
+T = TypeVar("T", bound=Callable[..., Any])
+ROOT: Final = Path(__file__).resolve().parent.parent  # where `serving` is imported from
+_GRACE: Final = 20  # seconds that a worker may finish requests in, after SIGTERM
+_LOOPBACK: Final = ("127.", "::1")
+
+# Each setting is a flag too; what is not given here comes from the environment.
+_FLAGS: Final = {
+    "default": ("NAME[@VERSION]", "The model that `default` means.  [default: first by name]"),
+    "api_keys": ("KEY,...", "Keys of which every request must show one.  [default: none needed]"),
+    "admin_keys": ("KEY,...", "Keys that may load and unload models."),
+    "max_body_bytes": ("BYTES", "Longest request body.  [default: 64 MiB]"),
+    "max_images": ("N", "Most images in one request or answer.  [default: 4096]"),
+    "max_pixels": ("PIXELS", "Largest image.  [default: 64000000]"),
+    "max_frames": ("N", "Longest morph.  [default: 256]"),
+    "queue_images": ("N", "Most images that may wait.  [default: 16384]"),
+    "deadline_ms": ("MS", "Longest time for a request.  [default: 30000]"),
+    "cors_origins": ("ORIGIN,...", "Web origins that browsers may ask from."),
+    "workers": ("N", "Server processes.  [default: 1]"),
+    "threads": ("N", "Engine threads per process on a CPU.  [default: one per core]"),
+}
+
+
+def _setting_flags(command: T) -> T:
+    for name, (metavar, words) in reversed(_FLAGS.items()):
+        flag = f"--{name.replace('_', '-')}"
+        command = click.option(flag, name, metavar=metavar, help=words)(command)
+    return command
+
+
+@click.command()
+@click.argument("models", metavar="[MODELS_DIR]", type=click.Path(path_type=Path), required=False)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
+@click.option("--port", type=click.IntRange(1, 65_535), default=3000, show_default=True)
+@click.option(
+    "--device",
+    type=click.Choice(DEVICES),
+    help="cuda refuses to start without one.  [default: auto]",
+)
+@click.option(
+    "--log", type=click.Choice(["text", "json"]), help="Form of the log.  [default: text]"
+)
+@_setting_flags
+def serve(models: Path | None, host: str, port: int, **flags: str | None) -> None:
+    """Serve the bundles in MODELS_DIR over HTTP until stopped.
+
+    MODELS_DIR holds bundles as NAME/VERSION, or is one bundle; without it the models that come
+    with biject are served.
+
+    \b
+    Example:
+        biject serve my-models --port 3000
+    """
+    environ = dict(os.environ)
+    environ |= {VARIABLES[name]: value for name, value in flags.items() if value is not None}
+    if models is not None:
+        environ[VARIABLES["models"]] = str(models.expanduser())
+    try:
+        settings = Settings.from_env(environ)
+    except BadSetting as error:
+        raise Wrong(str(error)) from error
+    # The server starts elsewhere: what was relative to here must not be.
+    folder = settings.models.absolute()
+    environ[VARIABLES["models"]] = str(folder)
+    bundles = _usable(folder, settings)
+    address = _free_address(host, port)
+    click.echo(f"device: {_device(bundles[0], settings)}")
+    for bundle in bundles:
+        click.echo(f"model: {_described(bundle)}")
+    shown = f"[{host}]" if ":" in host else host
+    click.echo(f"url: http://{shown}:{port}")
+    if not settings.api_keys and not address.startswith(_LOOPBACK):
+        click.echo(f"anybody who reaches {host} may ask: no --api-keys are set", err=True)
+    _become_server(address, port, environ)
+
+
+def _usable(folder: Path, settings: Settings) -> list[Bundle]:
+    """The bundles that open; the others are named on stderr.  At least one, or it is wrong use."""
+    usable, broken = [], []
+    try:
+        for name, version, path in find_bundles(folder):
+            try:
+                usable.append(read(path, name=name, version=version))
+            except BundleError as error:
+                broken.append(str(error))
+    except BundleError as error:
+        raise Wrong(str(error)) from error
+    if not usable:
+        why = "; ".join(broken) or "it holds no NAME/VERSION with a manifest.json"
+        whence = " (the models that come with biject)" if folder == BUNDLES else ""
+        raise Wrong(f"nothing to serve in {folder}{whence}: {why}")
+    for reason in broken:
+        click.echo(f"left out: {reason}", err=True)
+    refs = {f"{b.manifest.name}@{b.manifest.version}" for b in usable}
+    names = {ref.partition("@")[0] for ref in refs}
+    if settings.default is not None and settings.default not in refs | names:
+        raise Wrong(
+            f"the default model {settings.default!r} is not in {folder}, "
+            f"which has {', '.join(sorted(refs))}"
+        )
+    return usable
+
+
+def _device(bundle: Bundle, settings: Settings) -> str:
+    """What the graphs really run on, found by opening some."""
+    try:
+        engine = Engine(bundle, device=settings.device, threads=settings.threads)
+    except DeviceError as error:
+        raise Wrong(str(error)) from error
+    except BundleError as error:
+        raise click.ClickException(str(error)) from error
+    found = engine.device if engine.device == "cuda" else f"cpu, {engine.workers} engine threads"
+    engine.close()
+    return found
+
+
+def _described(bundle: Bundle) -> str:
+    manifest = bundle.manifest
+    if manifest.image is not None:
+        items = " x ".join(str(size) for size in manifest.image.shape)
+    else:
+        assert manifest.vector is not None  # a manifest has exactly one of the two
+        items = f"vectors of {manifest.vector.size}"
+    return f"{manifest.name}@{manifest.version} ({items}, latents of {manifest.latent.size})"
+
+
+def _free_address(host: str, port: int) -> str:
+    """The host as an IP address that can be listened at.  Not free, or not ours: one sentence."""
+    try:
+        family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except OSError as error:
+        raise Wrong(f"there is no host {host!r}: {error.strerror or error}") from error
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        if os.name == "posix":  # elsewhere this would let two servers share a port
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(where)
+            probe.listen()  # a port that somebody listens at can be bound, at times
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise click.ClickException(
+                f"cannot listen at {host}, port {port}: {reason.lower()}; try another --port"
+            ) from error
+    return str(where[0])
+
+
+def _become_server(address: str, port: int, environ: dict[str, str]) -> NoReturn:
+    """Replace this process by BentoML's, so that signals reach it."""
+    environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
+    command = [
+        *(sys.executable, "-m", "bentoml", "serve", "serving.service:Biject"),
+        *("--working-dir", str(ROOT), "--host", address, "--port", str(port)),
+        *("--timeout-graceful-shutdown", str(_GRACE)),
+    ]
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.chdir(ROOT)  # workers import from here
+    if os.name == "posix":
+        os.execve(command[0], command, environ)
+    sys.exit(subprocess.call(command, env=environ))  # Windows' exec gives the terminal back

@@ -1,0 +1,215 @@
+"""The outermost layer: ids, keys, limits, deadlines and one shape of errors for every route.
+
+A plain ASGI middleware, so that it covers BentoML's own routes as well as ours, and costs little.
+"""
+
+import asyncio
+import hashlib
+import hmac
+import logging
+import re
+import time
+from typing import Final
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serving import problems, telemetry
+from serving.attendance import ClientGone
+from serving.deployment import Deployment
+from serving.errors import (
+    BadRequest,
+    ComputeFailed,
+    RequestTimeout,
+    ServingError,
+    TooLarge,
+    Unauthorised,
+)
+from serving.telemetry import Trace
+
+OPEN_PATHS: Final = frozenset({"/", "/livez", "/readyz", "/healthz"})  # never want a key
+_ERROR_BODY: Final = 65_536  # bytes of a framework's error that are read to reword it
+_FIRST_ERROR: Final = 400
+log = logging.getLogger("biject.http")
+
+
+class Edge:
+    """Wraps an ASGI app; see the module.  One per process, with its `deployment`."""
+
+    def __init__(self, app: ASGIApp, *, deployment: Deployment) -> None:
+        self._app = app
+        self._deployment = deployment
+        self._keys = [_digest(key) for key in deployment.settings.api_keys]
+        self._entry: ASGIApp = self._serve
+        if origins := deployment.settings.cors_origins:
+            self._entry = CORSMiddleware(
+                self._serve,
+                allow_origins=origins,
+                allow_methods=("GET", "POST"),
+                allow_headers=("*",),
+                expose_headers=("X-Request-ID", "Server-Timing", "Retry-After"),
+            )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await self._entry(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Headers(scope=scope)
+        settings = self._deployment.settings
+        trace = Trace(
+            request_id=telemetry.request_id(headers.get("x-request-id")),
+            deadline=time.monotonic() + settings.deadline_ms / 1e3,
+        )
+        telemetry.begin(trace)
+        exchange = _Exchange(scope, receive, send, trace, self._deployment)
+        try:
+            self._check_key(scope["path"], headers)
+            trace.deadline = min(trace.deadline, _wanted_deadline(headers, trace))
+            exchange.check_length(headers.get("content-length"))
+            await self._app(scope, exchange.receive, exchange.send)
+        except ClientGone:
+            log.debug("%s: the client left", trace.request_id)
+        except ServingError as error:
+            await exchange.refuse(error)
+        # The edge of a request: what nobody foresaw is logged, and said without its inner parts.
+        except Exception:
+            log.exception("%s: %s %s failed", trace.request_id, scope["method"], scope["path"])
+            await exchange.refuse(ComputeFailed("an error in the server; its log has the reason"))
+
+    def _check_key(self, path: str, headers: Headers) -> None:
+        if not self._keys or path in OPEN_PATHS:
+            return
+        given = headers.get("x-api-key", "")
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            given = given or token.strip()
+        digest = _digest(given)
+        # Every key is compared, each in constant time.
+        if not sum(hmac.compare_digest(digest, key) for key in self._keys):
+            raise Unauthorised(
+                "a wrong key" if given else "a key is wanted: Authorization: Bearer KEY",
+                headers={"WWW-Authenticate": "Bearer"},
+            )
+
+
+class _Exchange:
+    """One request's receive and send, with the limits and headers that every request has."""
+
+    def __init__(
+        self, scope: Scope, receive: Receive, send: Send, trace: Trace, deployment: Deployment
+    ) -> None:
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._trace = trace
+        self._metrics = deployment.metrics
+        self._limit = deployment.settings.max_body_bytes
+        self._read = 0
+        self._complete = False  # the body has been read
+        self._started = False  # the answer has
+        self._finished = False
+        self._poor: Message | None = None  # the start of an answer that is being reworded
+        self._poor_body = b""
+
+    def check_length(self, announced: str | None) -> None:
+        """Raises TooLarge for a body that announces itself too large, before any of it is read."""
+        if announced is not None and announced.isdecimal() and int(announced) > self._limit:
+            self._complete = True
+            raise self._too_large(f"{int(announced):,} bytes")
+
+    async def receive(self) -> Message:
+        """The next piece of the body, in time and within the limit; then the disconnect."""
+        if self._complete:
+            return await self._receive()
+        left = self._trace.deadline - time.monotonic()
+        try:
+            async with asyncio.timeout(left):
+                message = await self._receive()
+        except TimeoutError as error:
+            self._trace.error = RequestTimeout("the body did not arrive before the deadline")
+            raise self._trace.error from error
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        self._read += len(message.get("body", b""))
+        self._complete = not message.get("more_body", False)
+        if self._read > self._limit:
+            self._trace.error = self._too_large("more")
+            raise self._trace.error
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Pass an answer on with our headers; an error in a foreign shape is reworded first."""
+        if message["type"] == "http.response.start":
+            content_type = Headers(raw=message.get("headers", [])).get("content-type", "")
+            if message["status"] < _FIRST_ERROR or content_type.startswith(problems.MEDIA_TYPE):
+                await self._start(message)
+            else:
+                self._poor = message
+        elif self._poor is None:
+            self._finished = not message.get("more_body", False)
+            await self._send(message)
+        else:
+            if len(self._poor_body) < _ERROR_BODY:
+                self._poor_body += message.get("body", b"")
+            if not message.get("more_body", False):
+                await self._reword(self._poor)
+
+    async def refuse(self, error: ServingError) -> None:
+        """Answer with a problem, unless an answer is already on its way."""
+        if self._finished:
+            return  # a framework has answered for us, and then raised
+        if self._started:
+            raise error  # the server cuts the connection: half an answer must not look whole
+        answer = problems.response(error, self._trace.request_id)
+        await answer(self._scope, self._receive, self.send)
+
+    async def _reword(self, start: Message) -> None:
+        if self._trace.error is not None:  # a framework's words for one of ours
+            self._poor = None
+            await self.refuse(self._trace.error)
+            return
+        body = problems.reworded(
+            start["status"],
+            self._poor_body,
+            self._trace.request_id,
+            method=self._scope["method"],
+            path=self._scope["path"],
+        )
+        headers = MutableHeaders(raw=list(start.get("headers", [])))
+        headers["Content-Type"] = problems.MEDIA_TYPE
+        headers["Content-Length"] = str(len(body))
+        await self._start({**start, "headers": headers.raw})
+        self._poor = None
+        self._finished = True
+        await self._send({"type": "http.response.body", "body": body})
+
+    async def _start(self, message: Message) -> None:
+        self._started = True
+        raw = list(message.get("headers", []))
+        raw.append((b"x-request-id", self._trace.request_id.encode("latin-1")))
+        raw.append((b"server-timing", telemetry.server_timing(self._trace).encode("latin-1")))
+        self._metrics.answered(self._trace, message["status"])
+        await self._send({**message, "headers": raw})
+
+    def _too_large(self, found: str) -> TooLarge:
+        return TooLarge(f"the body may have at most {self._limit:,} bytes, this has {found}")
+
+
+def _wanted_deadline(headers: Headers, trace: Trace) -> float:
+    """When the caller wants to have its answer, by time.monotonic(); never, if it does not say."""
+    wanted = headers.get("x-deadline-ms")
+    if wanted is None:
+        return float("inf")
+    if not re.fullmatch(r"0*[1-9][0-9]{0,8}", wanted):
+        raise BadRequest(
+            f"X-Deadline-Ms must be a whole number of milliseconds, got {wanted[:40]!r}"
+        )
+    return trace.started + int(wanted) / 1e3
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode()).digest()

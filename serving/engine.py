@@ -1,0 +1,226 @@
+"""The graphs of one bundle as onnxruntime sessions: uint8 images and float32 latents in and out.
+
+An `Engine` is blocking and thread-safe: callers bring the threads (serving.batching has them).  On
+a CPU each session computes on the thread that calls it; several callers with one thread each beat
+one caller with several, and no thread ever spins.
+"""
+
+import contextlib
+import ctypes
+import io
+import logging
+import os
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+
+from serving.bundle import Bundle, TensorInfo
+from serving.errors import BundleError, DeviceError
+
+Array = npt.NDArray[Any]
+Device = Literal["auto", "cpu", "cuda"]
+DEVICES: Final[tuple[Device, ...]] = ("auto", "cpu", "cuda")
+
+_CUDA: Final = "CUDAExecutionProvider"
+_CPU: Final = "CPUExecutionProvider"
+_CUDA_OPTIONS: Final = {
+    # The exhaustive search runs again for each new batch size and gains nothing afterwards.
+    "cudnn_conv_algo_search": "HEURISTIC",
+    # The arena never shrinks: do not let it double at every odd batch size.
+    "arena_extend_strategy": "kSameAsRequested",
+    "use_tf32": "0",  # the promised tolerances are those of float32
+}
+_SILENT: Final = 4  # onnxruntime's severity "fatal"
+_WARNING: Final = 2
+
+# onnxruntime's default severity is process-wide: two engines must not restore it crosswise.
+_logger_lock: Final = threading.Lock()
+log = logging.getLogger("biject.engine")
+
+
+def usable_cores() -> int:
+    """How many cores this process may use: the affinity mask, cut by a cgroup's CPU quota."""
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):
+        with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:
+            quota, period = file.read().split()
+        if quota != "max":  # "150000 100000" is one and a half cores: one thread keeps within it
+            cores = min(cores, max(1, int(quota) // int(period)))
+    return max(1, cores)
+
+
+class Engine:
+    """Sessions for every graph of `bundle`, on one device.
+
+    Args:
+        bundle: An opened bundle (`serving.bundle.read`).
+        device: "cpu"; "cuda", which refuses to come up anywhere else; "auto" takes CUDA where it
+            really loads and says what it took.
+        threads: How many callers are to compute at once on a CPU; 0: one per usable core.
+    Raises:
+        DeviceError: `device` is "cuda" and the graphs would not run there.
+        BundleError: onnxruntime refuses a graph; names the file.
+    """
+
+    device: Literal["cpu", "cuda"]  # what the sessions say, not what was asked for
+
+    def __init__(self, bundle: Bundle, *, device: Device = "auto", threads: int = 0) -> None:
+        if device not in DEVICES:
+            raise ValueError(f"no device called {device!r}; choose from: {', '.join(DEVICES)}")
+        if threads < 0:
+            raise ValueError(f"threads must be 0 or more, got {threads}")
+        self.bundle = bundle
+        self._graphs = bundle.manifest.graphs
+        self._sessions: dict[str, ort.InferenceSession] = {}
+        reason = None if device == "cpu" else _why_not_cuda()
+        if device == "cuda" and reason:
+            raise DeviceError(f"device cuda was asked for, but {reason}")
+        self.device = "cpu" if device == "cpu" or reason else "cuda"
+        if self.device == "cuda" and (reason := self._open_on_cuda()):
+            if device == "cuda":
+                raise DeviceError(f"device cuda was asked for, but {reason}")
+            log.warning("there is a CUDA device, but %s: running on the CPU", reason)
+            self.device = "cpu"
+        if self.device == "cpu":
+            self._sessions = {name: self._open(name, [_CPU]) for name in self._graphs}
+        # One CUDA session is one stream: a second caller would only wait inside it.
+        self.workers = 1 if self.device == "cuda" else threads or usable_cores()
+
+    def run(self, graph: str, inputs: Sequence[Array]) -> list[Array]:
+        """The outputs of `graph`, in the manifest's order, for inputs of N rows each.
+
+        Args:
+            graph: "encode", "decode", "reconstruct" or "score", where the bundle has it.
+            inputs: One array per input, of exactly the manifest's dtype and shape.
+        Raises:
+            KeyError: the bundle has no such graph.
+            ValueError: an input is of another dtype or shape, or N is 0 or differs between inputs.
+            RuntimeError: onnxruntime failed.  The same call is never repeated on another device.
+        """
+        info = self._graphs[graph]
+        if len(inputs) != len(info.inputs):
+            raise ValueError(f"{graph} takes {len(info.inputs)} inputs, got {len(inputs)}")
+        for array, tensor in zip(inputs, info.inputs, strict=True):
+            _check(graph, array, tensor)
+        if len({len(array) for array in inputs}) != 1 or len(inputs[0]) == 0:
+            raise ValueError(f"{graph}: inputs of {[len(array) for array in inputs]} rows")
+        session = self._sessions[graph]
+        feed = {
+            tensor.name: np.ascontiguousarray(array)
+            for array, tensor in zip(inputs, info.inputs, strict=True)
+        }
+        outputs: list[Array] = session.run([tensor.name for tensor in info.outputs], feed)
+        return outputs
+
+    def warm_up(self, batches: Sequence[int] = (1, 2)) -> None:
+        """Run every graph once at each batch size, so that no caller pays for the first time."""
+        for name, info in self._graphs.items():
+            for rows in batches:
+                self.run(name, [_zeros(tensor, rows) for tensor in info.inputs])
+
+    def close(self) -> None:
+        """Let go of the sessions and their memory; `run` raises KeyError afterwards."""
+        self._sessions = {}
+
+    def _open(self, graph: str, providers: list[Any]) -> ort.InferenceSession:
+        file = self.bundle.graph_file(graph)
+        try:
+            session = ort.InferenceSession(str(file), _options(), providers=providers)
+        # onnxruntime has no base class of its own: Fail, InvalidGraph, NoSuchFile, ... are each
+        # an Exception, and an unreadable graph may surface as any of them.
+        except Exception as error:
+            first = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+            raise BundleError(f"{file}: onnxruntime cannot load it: {first}") from error
+        # Without this a failing run would re-create the session on the CPU, in silence.
+        session.disable_fallback()
+        return session
+
+    def _open_on_cuda(self) -> str | None:
+        """Open the sessions on CUDA; the reason, and no sessions, where they land elsewhere."""
+        with _quietly() as said:
+            ort.preload_dlls()
+            sessions = {
+                name: self._open(name, [(_CUDA, _CUDA_OPTIONS), _CPU]) for name in self._graphs
+            }
+        # The list of available providers tells what the wheel was built with; only a session's own
+        # list tells what it runs on.
+        strays = [name for name, session in sessions.items() if session.get_providers()[0] != _CUDA]
+        if not strays:
+            self._sessions = sessions
+            return None
+        detail = " ".join(said.getvalue().split())[:300]
+        return "onnxruntime could not load its CUDA libraries" + (f" ({detail})" if detail else "")
+
+
+def _options() -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    options.add_session_config_entry("session.set_denormal_as_zero", "1")
+    return options
+
+
+def _check(graph: str, array: Array, tensor: TensorInfo) -> None:
+    wanted = tuple(tensor.shape)
+    fits = array.ndim == len(wanted) and all(
+        isinstance(size, str) or size == found
+        for size, found in zip(wanted, array.shape, strict=True)
+    )
+    if not fits or array.dtype != np.dtype(tensor.dtype):
+        shape = ", ".join(str(size) for size in wanted)
+        raise ValueError(
+            f"{graph} wants {tensor.name} as {tensor.dtype} [{shape}], "
+            f"got {array.dtype} {list(array.shape)}"
+        )
+
+
+def _zeros(tensor: TensorInfo, rows: int) -> Array:
+    shape = [rows, *(size for size in tensor.shape[1:] if isinstance(size, int))]
+    return np.zeros(shape, np.dtype(tensor.dtype))
+
+
+def _why_not_cuda() -> str | None:
+    """Why there can be no CUDA here, as half a sentence; None where it is worth a try.
+
+    Asks the driver, which is quick and says nothing: onnxruntime, asked for a provider that cannot
+    load, fills the log with errors that a machine without a GPU does not deserve.
+    """
+    if _CUDA not in ort.get_available_providers():
+        return "this onnxruntime was built without CUDA"
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return "there is no NVIDIA driver here"
+    count = ctypes.c_int(0)
+    if (
+        driver.cuInit(0) != 0
+        or driver.cuDeviceGetCount(ctypes.byref(count)) != 0
+        or not count.value
+    ):
+        return "the NVIDIA driver shows no device"
+    return None
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[io.StringIO]:
+    """Collect what onnxruntime prints while it looks for CUDA, instead of showing it."""
+    said = io.StringIO()
+    with _logger_lock, contextlib.redirect_stdout(said):
+        ort.set_default_logger_severity(_SILENT)
+        try:
+            yield said
+        finally:
+            ort.set_default_logger_severity(_WARNING)

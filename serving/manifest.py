@@ -1,0 +1,300 @@
+"""manifest.json as checked, immutable values: what a bundle says about itself.
+
+Each value is looked at before it is believed, and the complaint names the key.  Unknown keys are
+kept in `extra` where they describe, refused where they would change what pixels mean.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Final, Literal, Self, TypeAlias, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from serving.errors import BundleError
+from serving.fields import Fields
+from serving.images import ImageSpec
+
+FORMAT: Final = 1
+BATCH: Final = "N"  # stands for the batch axis in a shape
+
+Prior: TypeAlias = Literal["normal", "uniform"]
+Json: TypeAlias = dict[str, Any]
+_Tensor: TypeAlias = tuple[str, tuple[int | str, ...]]  # dtype, shape
+
+_IMAGE: Final = ("height", "width", "channels")
+_PREPROCESS: Final = ("fit", "filter", "background")
+_KNOWN: Final = (
+    *("format", "name", "version", "image", "preprocess", "vector"),
+    *("latent", "graphs", "weights", "score", "created"),
+)
+
+NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]*")
+_FILE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # a plain name: it leads nowhere else
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TensorInfo:
+    """An input or output of a graph."""
+
+    name: str
+    dtype: str  # as numpy names it: uint8, float32, int64
+    shape: tuple[int | str, ...]  # "N", the batch axis, comes first
+
+    @classmethod
+    def parse(cls, value: object, where: str) -> Self:
+        fields = Fields(value, where)
+        shape = fields.list("shape")
+        if shape[:1] != [BATCH] or not all(type(n) is int and n > 0 for n in shape[1:]):
+            raise BundleError(f'{where}.shape must be ["N", sizes ...], got {shape!r}')
+        dtype = fields.choice("dtype", ("uint8", "float32", "int64"))
+        return cls(name=fields.text("name"), dtype=dtype, shape=tuple(shape))
+
+    def to_dict(self) -> Json:
+        return {"name": self.name, "dtype": self.dtype, "shape": list(self.shape)}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileInfo:
+    """A file of the bundle, and the SHA-256 of its bytes in hexadecimal."""
+
+    file: str
+    sha256: str
+
+    @classmethod
+    def parse(cls, value: object, where: str) -> Self:
+        fields = Fields(value, where)
+        return cls(file=fields.text("file", _FILE), sha256=fields.text("sha256", _SHA256))
+
+    def to_dict(self) -> Json:
+        return {"file": self.file, "sha256": self.sha256}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GraphInfo:
+    """An ONNX file and its signature; tensors are passed in this order, whatever their names."""
+
+    file: str
+    sha256: str
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, value: object, where: str) -> Self:
+        fields, file = Fields(value, where), FileInfo.parse(value, where)
+        inputs, outputs = (
+            tuple(
+                TensorInfo.parse(v, f"{where}.{key}[{i}]") for i, v in enumerate(fields.list(key))
+            )
+            for key in ("inputs", "outputs")
+        )
+        extra = fields.others("file", "sha256", "inputs", "outputs")
+        return cls(file=file.file, sha256=file.sha256, inputs=inputs, outputs=outputs, extra=extra)
+
+    def to_dict(self) -> Json:
+        return {
+            "file": self.file,
+            "sha256": self.sha256,
+            "inputs": [tensor.to_dict() for tensor in self.inputs],
+            "outputs": [tensor.to_dict() for tensor in self.outputs],
+            **self.extra,
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VectorSpec:
+    """The vectors that a model takes instead of images."""
+
+    size: int  # D
+    columns: tuple[str, ...] = ()  # their names: D of them, or none
+
+    @classmethod
+    def parse(cls, value: object, where: str) -> Self:
+        fields = Fields(value, where, only=("size", "columns"))
+        size, columns = fields.count("size"), tuple(fields.list("columns", []))
+        if columns and (len(columns) != size or not all(isinstance(c, str) for c in columns)):
+            raise BundleError(f"{where}.columns must be {size} names, got {len(columns)} values")
+        return cls(size=size, columns=columns)
+
+    def to_dict(self) -> Json:
+        return {"size": self.size, **({"columns": list(self.columns)} if self.columns else {})}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LatentSpec:
+    """The space of z."""
+
+    size: int  # Z
+    prior: Prior
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, value: object, where: str) -> Self:
+        fields = Fields(value, where)
+        return cls(
+            size=fields.count("size"),
+            prior=cast(Prior, fields.choice("prior", ("normal", "uniform"))),
+            extra=fields.others("size", "prior"),
+        )
+
+    def to_dict(self) -> Json:
+        return {"size": self.size, "prior": self.prior, **self.extra}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScoreSpec:
+    """What the score graph gives: T terms, each higher for the more abnormal."""
+
+    terms: tuple[str, ...]
+    default: str  # one of `terms`
+    extra: Mapping[str, Any] = field(default_factory=dict)  # "calibration", as it was written
+    # Scores of normal images, ascending, by term; empty without calibration.
+    calibration: Mapping[str, npt.NDArray[np.float64]] = field(default_factory=dict, compare=False)
+
+    @classmethod
+    def parse(cls, value: object, where: str) -> Self:
+        fields = Fields(value, where)
+        terms = fields.list("terms")
+        if not terms or not all(isinstance(t, str) for t in terms) or len({*terms}) < len(terms):
+            raise BundleError(f"{where}.terms must be different names, got {terms!r}")
+        extra = fields.others("terms", "default")
+        calibration: dict[str, npt.NDArray[np.float64]] = {}
+        if extra.get("calibration") is not None:
+            scores = Fields(extra["calibration"], f"{where}.calibration").mapping("scores")
+            if unknown := sorted(scores.keys() - set(terms)):
+                raise BundleError(f"{where}.calibration has scores of an unknown term {unknown[0]}")
+            columns = Fields(scores, f"{where}.calibration.scores")
+            calibration = {term: columns.ascending(term) for term in scores}
+        return cls(
+            terms=tuple(terms),
+            default=fields.choice("default", terms),
+            extra=extra,
+            calibration=MappingProxyType(calibration),
+        )
+
+    def to_dict(self) -> Json:
+        return {"terms": list(self.terms), "default": self.default, **self.extra}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Manifest:
+    """A whole manifest.json.  Exactly one of `image` and `vector` is there."""
+
+    name: str
+    version: int
+    latent: LatentSpec
+    graphs: Mapping[str, GraphInfo]
+    score: ScoreSpec
+    created: float  # Unix seconds
+    image: ImageSpec | None = None  # "image" and "preprocess" together
+    vector: VectorSpec | None = None
+    weights: FileInfo | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)  # every other key, as it was written
+    format: int = FORMAT
+
+    @classmethod
+    def parse(cls, value: object) -> Self:
+        """The manifest that this JSON value is.  Raises BundleError, which names the key."""
+        fields = Fields(value, "")
+        if fields.count("format") != FORMAT:
+            raise BundleError(f"format is {fields['format']}; this version reads {FORMAT}")
+        manifest = cls(
+            name=fields.text("name", NAME),
+            version=fields.count("version"),
+            latent=LatentSpec.parse(fields["latent"], "latent"),
+            graphs=MappingProxyType(
+                {k: GraphInfo.parse(v, f"graphs.{k}") for k, v in fields.mapping("graphs").items()}
+            ),
+            score=ScoreSpec.parse(fields["score"], "score"),
+            created=fields.number("created"),
+            image=_parse_image(fields) if "image" in fields else None,
+            vector=VectorSpec.parse(fields["vector"], "vector") if "vector" in fields else None,
+            weights=FileInfo.parse(fields["weights"], "weights") if "weights" in fields else None,
+            extra=fields.others(*_KNOWN),
+        )
+        _check(manifest)
+        return manifest
+
+    def to_dict(self) -> Json:
+        """The JSON value that `parse` reads as this manifest."""
+        written: Json = {"format": self.format, "name": self.name, "version": self.version}
+        if self.image is not None:
+            background = self.image.background
+            written["image"] = {key: getattr(self.image, key) for key in _IMAGE}
+            written["preprocess"] = {
+                "fit": self.image.fit,
+                "filter": self.image.filter,
+                "background": list(background) if isinstance(background, tuple) else background,
+            }
+        if self.vector is not None:
+            written["vector"] = self.vector.to_dict()
+        written["latent"] = self.latent.to_dict()
+        written["graphs"] = {name: graph.to_dict() for name, graph in self.graphs.items()}
+        if self.weights is not None:
+            written["weights"] = self.weights.to_dict()
+        written |= {"score": self.score.to_dict(), "created": self.created}
+        return written | dict(self.extra)
+
+
+def _parse_image(fields: Fields) -> ImageSpec:
+    image = Fields(fields["image"], "image", only=_IMAGE)
+    preprocess = Fields(fields["preprocess"], "preprocess", only=_PREPROCESS)
+    values = {key: image[key] for key in _IMAGE} | {key: preprocess[key] for key in _PREPROCESS}
+    if isinstance(values["background"], list):
+        values["background"] = tuple(values["background"])
+    try:
+        return ImageSpec(**values)
+    except ValueError as error:
+        raise BundleError(f"image or preprocess: {error}") from error
+
+
+def _check(manifest: Manifest) -> None:
+    """Raises BundleError where the parts, each sound, do not fit together."""
+    if manifest.name == "default":
+        raise BundleError('name is "default", which means any model')
+    if manifest.image is not None and manifest.vector is not None:
+        raise BundleError("image and vector are both there; a model takes one of them")
+    signatures = _signatures(manifest)
+    if not signatures.keys() & manifest.graphs.keys():
+        raise BundleError(f"graphs has none of {', '.join(signatures)}")
+    for name, graph in manifest.graphs.items():
+        if not NAME.fullmatch(name):
+            raise BundleError(f"graphs has {name!r}, which is no name like {NAME.pattern}")
+        inputs, outputs = signatures.get(name, ([], []))
+        _check_side(f"graphs.{name}.inputs", inputs, graph.inputs)
+        _check_side(f"graphs.{name}.outputs", outputs, graph.outputs)
+
+
+def _check_side(where: str, wanted: list[_Tensor], tensors: Sequence[TensorInfo]) -> None:
+    found = [(tensor.dtype, tensor.shape) for tensor in tensors]
+    if found[: len(wanted)] != wanted:  # more may follow: labels, say
+        raise BundleError(f"{where} must be {_signed(wanted)}, got {_signed(found)}")
+
+
+def _signatures(manifest: Manifest) -> dict[str, tuple[list[_Tensor], list[_Tensor]]]:
+    """Inputs and outputs that each graph must begin with, from the sizes the manifest gives."""
+    if manifest.image is not None:
+        item: _Tensor = ("uint8", (BATCH, *manifest.image.shape))
+        heat: _Tensor = ("float32", (BATCH, manifest.image.height, manifest.image.width))
+    elif manifest.vector is not None:
+        item = heat = ("float32", (BATCH, manifest.vector.size))
+    else:
+        raise BundleError("image is missing, and vector too")
+    latents: _Tensor = ("float32", (BATCH, manifest.latent.size))
+    terms: _Tensor = ("float32", (BATCH, len(manifest.score.terms)))
+    return {
+        "encode": ([item], [latents]),
+        "decode": ([latents], [item]),
+        "reconstruct": ([item], [latents, item]),
+        "score": ([item], [terms, heat]),
+    }
+
+
+def _signed(tensors: Sequence[_Tensor]) -> str:
+    """A signature for a sentence: float32 [N, 64], uint8 [N, 32, 32, 1]."""
+    said = [f"{dtype} [{', '.join(map(str, shape))}]" for dtype, shape in tensors]
+    return ", ".join(said) or "nothing"

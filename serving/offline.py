@@ -1,0 +1,217 @@
+"""The verbs without a server: a bundle and image files in, one file out."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from serving import files, verbs
+from serving.engine import DEVICES, Device
+from serving.files import Figures
+from serving.latents import MAX_SEED
+from serving.rendering import MAX_FPS, MIN_FPS
+from serving.session import Session, Wrong, session
+
+
+def _command(command: Callable[..., None]) -> click.Command:
+    """What all these commands have: the bundle, the device."""
+    device = click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True)
+    bundle = click.argument("bundle", type=click.Path(path_type=Path))
+    return click.command()(bundle(device(command)))
+
+
+_images = click.argument(
+    "images", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path)
+)
+_figures = click.option(
+    "--out", type=click.Path(path_type=Path), help=f"File to write: {' '.join(files.FIGURES)}."
+)
+_pictures = click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    help=f"File to write: {' '.join(files.PICTURES)}, or a folder.",
+)
+_json = click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+
+
+@_command
+@_images
+@_figures
+@_json
+def encode(
+    bundle: Path, images: tuple[Path, ...], device: Device, out: Path | None, as_json: bool
+) -> None:
+    """Write the latents of IMAGES, which are files or folders.
+
+    \b
+    Example:
+        biject encode my-models/digits/1 photos --out latents.npy
+    """
+    with session(bundle, device) as here:
+        here.check_figures(out, as_json=as_json)
+        source = here.source(images)
+        latents = np.concatenate(
+            [asyncio.run(verbs.encode(here.runner, block)).latents for block in source]
+        )
+        columns = {f"z{i}": latents[:, i] for i in range(latents.shape[1])}
+        figures = Figures(
+            name="latents",
+            main=latents,
+            columns={"file": source.names, **columns},
+            document={"model": here.ref, "files": source.names, "latents": latents},
+        )
+        here.give(figures, out, as_json=as_json)
+
+
+@_command
+@_images
+@_figures
+@_json
+@click.option("--by", metavar="TERM", help="Term of the score.  [default: the bundle's]")
+@click.option(
+    "--fpr",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.05,
+    show_default=True,
+    help="Share of normal images that may be flagged.",
+)
+def score(
+    bundle: Path,
+    images: tuple[Path, ...],
+    device: Device,
+    out: Path | None,
+    as_json: bool,
+    by: str | None,
+    fpr: float,
+) -> None:
+    """Write how abnormal IMAGES are: higher is more abnormal.
+
+    \b
+    Example:
+        biject score my-models/digits/1 photos --out scores.csv
+    """
+    with session(bundle, device) as here:
+        here.check_figures(out, as_json=as_json)
+        terms = here.manifest.score.terms
+        if by is not None and by not in terms:
+            raise Wrong(f"--by must be one of {', '.join(terms)}, got {by!r}")
+        source = here.source(images)
+        parts = [
+            asyncio.run(verbs.score(here.runner, here.manifest, block, by=by, fpr=fpr))
+            for block in source
+        ]
+        here.give(_score_figures(here, source.names, parts), out, as_json=as_json)
+        if parts[0].verdict.note:
+            click.echo(parts[0].verdict.note, err=True)
+
+
+def _score_figures(here: Session, names: list[str], parts: list[verbs.Scored]) -> Figures:
+    terms = np.concatenate([part.terms for part in parts])
+    scores = terms[:, parts[0].column]
+    columns: dict[str, Any] = {
+        "file": names,
+        "score": scores,
+        "p_value": [p for part in parts for p in part.verdict.p_values],
+        "anomalous": [flag for part in parts for flag in part.verdict.anomalous],
+        **{name: terms[:, i] for i, name in enumerate(here.manifest.score.terms)},
+    }
+    rows = zip(*columns.values(), strict=True)
+    return Figures(
+        name="scores",
+        main=scores,
+        columns=columns,
+        document={
+            "model": here.ref,
+            "by": parts[0].by,
+            "threshold": parts[0].verdict.threshold,
+            "results": [dict(zip(columns, row, strict=True)) for row in rows],
+        },
+    )
+
+
+@_command
+@_images
+@_pictures
+def reconstruct(bundle: Path, images: tuple[Path, ...], device: Device, out: Path) -> None:
+    """Write G(E(x)) of IMAGES.
+
+    \b
+    Example:
+        biject reconstruct my-models/digits/1 photos --out back.png
+    """
+    with session(bundle, device) as here:
+        here.check_pictures(out)
+        source = here.source(images)
+        made = [asyncio.run(verbs.reconstruct(here.runner, block)).items for block in source]
+        here.draw(np.concatenate(made), out, names=source.names)
+
+
+@_command
+@_pictures
+@click.option("-n", "count", type=click.IntRange(1), default=64, show_default=True)
+@click.option("--seed", type=click.IntRange(0, MAX_SEED), help="The same seed, the same images.")
+@click.option(
+    "--truncation",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Below 1: tamer, more alike.",
+)
+def sample(
+    bundle: Path, device: Device, out: Path, count: int, seed: int | None, truncation: float
+) -> None:
+    """Write images drawn from the model.
+
+    \b
+    Example:
+        biject sample my-models/digits/1 -n 64 --seed 0 --out grid.png
+    """
+    with session(bundle, device) as here:
+        here.check_pictures(out)
+        drawn = asyncio.run(
+            verbs.sample(here.runner, here.manifest, n=count, seed=seed, truncation=truncation)
+        )
+        here.draw(drawn.items, out)
+        click.echo(f"seed: {drawn.seed}")
+
+
+@_command
+@_images
+@_pictures
+@click.option(
+    "--frames",
+    type=click.IntRange(2),
+    default=16,
+    show_default=True,
+    help="Per leg, ends included.",
+)
+@click.option("--path", type=click.Choice(["slerp", "lerp"]), default="slerp", show_default=True)
+@click.option("--fps", type=click.FloatRange(MIN_FPS, MAX_FPS), default=12.0, show_default=True)
+def interpolate(
+    bundle: Path,
+    images: tuple[Path, ...],
+    device: Device,
+    out: Path,
+    frames: int,
+    path: Any,
+    fps: float,
+) -> None:
+    """Write a morph through IMAGES.
+
+    \b
+    Example:
+        biject interpolate my-models/digits/1 a.png b.png --out morph.webp
+    """
+    with session(bundle, device) as here:
+        here.check_pictures(out)
+        rows = np.concatenate(list(here.source(images)))
+        if len(rows) < 2:
+            raise Wrong(f"a morph needs at least 2 images, got {len(rows)}")
+        morph = asyncio.run(
+            verbs.interpolate(here.runner, here.manifest, rows, frames=frames, path=path)
+        )
+        here.draw(morph.items, out, moving=True, fps=fps)

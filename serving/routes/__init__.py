@@ -1,0 +1,1 @@
+"""Dialects over HTTP: each parses a request, calls a verb and renders the answer."""

@@ -1,0 +1,191 @@
+"""What a request brought, as arrays that a model takes: decoded, checked, before any queue.
+
+All of it is work for threads: `arrays` cuts it into pieces and hands them to the pool for pixels.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from serving import images, rendering
+from serving.bundle import Manifest
+from serving.deployment import Deployment
+from serving.errors import (
+    BadRequest,
+    ItemProblem,
+    ServingError,
+    TooLarge,
+    Unprocessable,
+)
+from serving.images import ImageSpec
+from serving.routes.bodies import Payload, Wanted
+
+Array = npt.NDArray[Any]
+MAX_WAYPOINTS: Final = 16
+_SLICE: Final = 16  # images per piece of work: a long request lets others between
+
+
+def kind_wanted(verb: str, manifest: Manifest) -> Wanted | None:
+    """What the body of a request for `verb` holds; None: parameters only."""
+    if verb == "sample":
+        return None
+    if verb == "decode":
+        return "latents"
+    return "images" if manifest.image is not None else "vectors"
+
+
+async def arrays(
+    deployment: Deployment, manifest: Manifest, payload: Payload, wanted: Wanted
+) -> Array:
+    """The rows of a request: images uint8 [N, H, W, C], vectors or latents float32 [N, D].
+
+    Raises:
+        TooLarge: more rows than the server takes, or an image of too many pixels.
+        Unprocessable, UnsupportedType: an item is no good; each is named by its index.
+    """
+    limit = deployment.settings.max_images
+    if payload.files is not None:
+        if manifest.image is None:
+            raise BadRequest("this model takes vectors, not images")
+        _check_count(len(payload.files), limit, wanted)
+        max_pixels = deployment.settings.max_pixels
+        return await _decoded(deployment, payload.files, manifest.image, max_pixels)
+    if payload.npy is not None:
+        data = payload.npy
+        return await deployment.aside(lambda: _from_npy(data, manifest, wanted, limit))
+    return await deployment.aside(lambda: _from_rows(payload.rows, manifest, wanted, limit))
+
+
+def check_number(
+    verb: str, rows: Array | None, values: Mapping[str, Any], *, max_frames: int
+) -> None:
+    """Raises Unprocessable for a verb that wants another number of items, or makes too many."""
+    count = 0 if rows is None else len(rows)
+    if verb == "vary" and count != 1:
+        raise Unprocessable(f"vary wants 1 item, got {count}")
+    if verb == "interpolate":
+        if not 2 <= count <= MAX_WAYPOINTS:
+            raise Unprocessable(f"interpolate wants 2 to {MAX_WAYPOINTS} items, got {count}")
+        frames = (count - 1) * (values["frames"] - 1) + 1
+        if frames > max_frames:
+            raise Unprocessable(f"at most {max_frames} frames in all, this would make {frames}")
+
+
+async def _decoded(
+    deployment: Deployment, files: Sequence[bytes | object], spec: ImageSpec, max_pixels: int
+) -> Array:
+    out = np.empty((len(files), *spec.shape), np.uint8)
+
+    def decode(start: int) -> list[tuple[int, ServingError]]:
+        problems = []
+        for i in range(start, min(start + _SLICE, len(files))):
+            try:
+                out[i] = images.decode(_file(files[i]), spec, max_pixels=max_pixels)
+            except ServingError as error:
+                problems.append((i, error))
+        return problems
+
+    starts = range(0, len(files), _SLICE)
+    pieces = [deployment.aside(lambda start=start: decode(start)) for start in starts]  # type: ignore[misc]
+    problems = [problem for piece in await asyncio.gather(*pieces) for problem in piece]
+    if problems:
+        raise _together(problems, len(files))
+    return out
+
+
+def _file(given: bytes | object) -> bytes:
+    if isinstance(given, bytes):
+        return given
+    if isinstance(given, str):
+        return rendering.parse_data_uri(given)
+    raise Unprocessable("an image must be text: a data URI, or base64")
+
+
+def _together(problems: Sequence[tuple[int, ServingError]], count: int) -> ServingError:
+    """One error for all guilty items: theirs where they agree on the status, else a 422."""
+    first = problems[0][1]
+    if count == 1:
+        return first
+    kinds = {type(error) for _, error in problems}
+    kind = kinds.pop() if len(kinds) == 1 else Unprocessable
+    verb = "is" if len(problems) == 1 else "are"
+    return kind(
+        f"{len(problems)} of {count} images {verb} no good; "
+        f"the first is number {problems[0][0]}: {first.detail}",
+        items=[ItemProblem(index, error.detail) for index, error in problems],
+    )
+
+
+def _from_npy(data: bytes, manifest: Manifest, wanted: Wanted, limit: int) -> Array:
+    dtype, shape = _signature(manifest, wanted)
+    array = rendering.read_npy(data, dtype=dtype, max_rows=limit)
+    if wanted == "images" and shape[-1] == 1 and array.ndim == len(shape):
+        array = array[..., np.newaxis]  # one-channel images may come as [N, H, W]
+    if array.shape[1:] != shape:
+        raise Unprocessable(
+            f"{wanted} must be {dtype} [N, {', '.join(map(str, shape))}], got {list(array.shape)}"
+        )
+    return array if dtype == np.uint8 else _finite(array, wanted)
+
+
+def _from_rows(rows: object, manifest: Manifest, wanted: Wanted, limit: int) -> Array:
+    shape = _signature(manifest, wanted)[1]
+    if not isinstance(rows, list):  # only images come as files, everything else as rows
+        raise BadRequest(f"the body holds no {wanted}")
+    _check_count(len(rows), limit, wanted)
+    bad = [
+        ItemProblem(i, problem) for i, row in enumerate(rows) if (problem := _fault(row, *shape))
+    ]
+    if bad:
+        raise _bad_rows(wanted, len(rows), bad)
+    return _finite(np.array(rows, np.float64), wanted)
+
+
+def _fault(row: object, size: int) -> str | None:
+    if not isinstance(row, list):
+        return "it must be a list of numbers"
+    if len(row) != size:
+        return f"it must have {size} numbers, got {len(row)}"
+    if set(map(type, row)) - {float, int}:  # by type: a bool is an int to isinstance
+        return "it must hold nothing but numbers"
+    return None
+
+
+def _finite(array: Array, wanted: Wanted) -> Array:
+    """The array as float32.  Raises Unprocessable for rows that are not finite in it."""
+    with np.errstate(over="ignore"):
+        array = array.astype(np.float32, copy=False)
+    good = np.isfinite(array).all(axis=1)
+    if not good.all():
+        bad = [
+            ItemProblem(int(i), "it has numbers that are not finite") for i in np.flatnonzero(~good)
+        ]
+        raise _bad_rows(wanted, len(array), bad)
+    return array
+
+
+def _bad_rows(wanted: Wanted, count: int, bad: Sequence[ItemProblem]) -> Unprocessable:
+    return Unprocessable(
+        f"{len(bad)} of {count} {wanted} are no good; "
+        f"the first is number {bad[0].index}: {bad[0].detail}",
+        items=bad,
+    )
+
+
+def _signature(manifest: Manifest, wanted: Wanted) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    if wanted == "latents":
+        return np.dtype(np.float32), (manifest.latent.size,)
+    if manifest.image is not None:
+        return np.dtype(np.uint8), manifest.image.shape
+    assert manifest.vector is not None  # a manifest has exactly one of the two
+    return np.dtype(np.float32), (manifest.vector.size,)
+
+
+def _check_count(count: int, limit: int, wanted: Wanted) -> None:
+    if count == 0:
+        raise Unprocessable(f"no {wanted}")
+    if count > limit:
+        raise TooLarge(f"at most {limit:,} {wanted} in one request, got {count:,}")

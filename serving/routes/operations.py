@@ -1,0 +1,111 @@
+"""Models, health, figures: what operators and load balancers ask for."""
+
+from typing import Any, Final
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from serving import telemetry
+from serving.deployment import Deployment
+from serving.registry import Model
+from serving.routes.native import guarded
+from serving.verbs import VERBS
+
+_INDEX: Final = """\
+biject: images to latents and back.
+
+GET  /v1/models                  the models here
+GET  /v1/models/{{model}}          one of them; `default` is a model, too
+POST /v1/models/{{model}}/{{verb}}   {verbs}
+GET  /livez  /readyz  /metrics   health and figures
+
+curl --data-binary @image.png -H 'Content-Type: image/png' {base}v1/models/default/encode
+"""
+
+
+class Operations:
+    """Those routes over one deployment."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self._deployment = deployment
+
+    def routes(self) -> list[Route]:
+        """All with GET."""
+        return [
+            Route("/", guarded(self._index)),
+            Route("/v1/models", guarded(self._models)),
+            Route("/v1/models/{model}", guarded(self._model)),
+            Route("/livez", guarded(self._alive)),
+            Route("/readyz", guarded(self._ready)),
+            Route("/metrics", guarded(self._metrics)),
+        ]
+
+    async def _index(self, request: Request) -> Response:
+        return PlainTextResponse(_INDEX.format(verbs=", ".join(VERBS), base=request.base_url))
+
+    async def _models(self, request: Request) -> Response:
+        registry = self._deployment.registry
+        newest = {model.name: registry.get(model.name) for model in registry.models}
+        data = [
+            {
+                **_summary(model),
+                "versions": [
+                    {"version": one.version, "state": one.state, **_reason(one)}
+                    for one in registry.models
+                    if one.name == name
+                ],
+            }
+            for name, model in newest.items()
+        ]
+        return _json({"object": "list", "data": data})
+
+    async def _model(self, request: Request) -> Response:
+        model = self._deployment.registry.get(request.path_params["model"])
+        if model.loaded is None:
+            return _json(_summary(model))
+        document = model.manifest.to_dict()
+        # Thousands of numbers that nobody reads; how many there are, and of what, stays.
+        if "calibration" in document["score"]:
+            calibration = document["score"]["calibration"]
+            kept = {key: value for key, value in calibration.items() if key != "scores"}
+            document["score"] = {**document["score"], "calibration": kept}
+        return _json({**document, **_summary(model)})
+
+    async def _alive(self, request: Request) -> Response:
+        return PlainTextResponse("alive\n")
+
+    async def _ready(self, request: Request) -> Response:
+        self._deployment.check_ready()
+        return PlainTextResponse("ready\n")
+
+    async def _metrics(self, request: Request) -> Response:
+        figures = await self._deployment.aside(self._deployment.render_metrics)
+        return Response(figures, media_type=telemetry.CONTENT_TYPE)
+
+
+def _summary(model: Model) -> dict[str, Any]:
+    """OpenAI's four keys, and how the model stands."""
+    created, device = 0, ""
+    if model.loaded is not None:
+        created, device = int(model.manifest.created), model.loaded.engine.device
+    return {
+        "id": model.name,
+        "object": "model",
+        "created": created,
+        "owned_by": "biject",
+        "name": model.name,
+        "version": model.version,
+        "state": model.state,
+        "device": device or None,
+        **_reason(model),
+    }
+
+
+def _reason(model: Model) -> dict[str, str]:
+    return {"reason": model.reason} if model.reason else {}
+
+
+def _json(document: dict[str, Any]) -> Response:
+    return Response(orjson.dumps(document), media_type="application/json")

@@ -1,0 +1,126 @@
+"""The service as BentoML runs it: `bentoml serve serving.service:Biject`.
+
+Our app is mounted for the fast paths, with every input and output format.  The typed methods go
+the same way in JSON, so that BentoML's clients, its schema and BentoCloud work.  Images travel as
+text in all of them: BentoML would fetch a URL that a client sends in place of a file.
+"""
+
+import os
+from collections.abc import Sequence
+from typing import Any, Final
+
+import bentoml
+from starlette.responses import Response
+
+from serving import logs, telemetry
+from serving.app import routes_app
+from serving.deployment import Deployment
+from serving.edge import Edge
+from serving.errors import NotReady
+from serving.routes.native import Native
+from serving.settings import Settings
+
+SETTINGS: Final = Settings.from_env(os.environ)
+DEPLOYMENT: Final = Deployment(SETTINGS)
+_NATIVE: Final = Native(DEPLOYMENT)
+Json = dict[str, Any]
+
+
+@bentoml.service(
+    name="biject",
+    workers=SETTINGS.workers,
+    # These three cost more than the work does; the figures at /metrics are our own.
+    logging={"access": {"enabled": False}},
+    metrics={"enabled": False},
+    tracing={"excluded_urls": ".*"},
+    # Deadlines and back pressure are ours: BentoML's would cut in with words of their own.
+    traffic={"timeout": 86_400},
+)
+@bentoml.asgi_app(routes_app(DEPLOYMENT), path="/")
+class Biject:
+    """Images to latents and back.  `model` is NAME, NAME@VERSION or `default`; images are data
+    URIs or base64, one string each; None stands for the default of a parameter."""
+
+    def __is_ready__(self) -> bool:
+        try:
+            DEPLOYMENT.check_ready()
+        except NotReady as error:
+            telemetry.current().error = error  # the outer middleware says why
+            return False
+        return True
+
+    @bentoml.on_startup
+    def log_as_set(self) -> None:
+        logs.configure(SETTINGS.log)
+
+    @bentoml.api
+    async def encode(
+        self, images: list[str], encoding_format: str = "float", model: str = "default"
+    ) -> Json:
+        """E(x): `latents`, one list per image, or base64 of little-endian float32."""
+        return await _answer("encode", model, images, encoding_format=encoding_format)
+
+    @bentoml.api
+    async def decode(self, latents: list[list[float]], model: str = "default") -> Json:
+        """G(z): `images` as PNG data URIs."""
+        return await _answer("decode", model, latents)
+
+    @bentoml.api
+    async def reconstruct(self, images: list[str], model: str = "default") -> Json:
+        """G(E(x)): `images`, their `latents`, and the mean difference `l1` of each."""
+        return await _answer("reconstruct", model, images)
+
+    @bentoml.api
+    async def score(
+        self,
+        images: list[str],
+        by: str | None = None,
+        fpr: float = 0.05,
+        heatmap: str = "none",
+        model: str = "default",
+    ) -> Json:
+        """How abnormal each image is: `results`, `threshold`, `by`."""
+        return await _answer("score", model, images, by=by, fpr=fpr, heatmap=heatmap)
+
+    @bentoml.api
+    async def interpolate(
+        self,
+        images: list[str],
+        frames: int = 16,
+        path: str = "slerp",
+        model: str = "default",
+    ) -> Json:
+        """A morph through the given images: the frames as `images`."""
+        return await _answer("interpolate", model, images, frames=frames, path=path)
+
+    @bentoml.api
+    async def sample(
+        self,
+        n: int = 1,
+        seed: int | None = None,
+        truncation: float = 1.0,
+        model: str = "default",
+    ) -> Json:
+        """`images` drawn from the prior, and the `seed` that draws them again."""
+        return await _answer("sample", model, (), n=n, seed=seed, truncation=truncation)
+
+    @bentoml.api
+    async def vary(
+        self,
+        images: list[str],
+        n: int = 4,
+        strength: float = 0.3,
+        seed: int | None = None,
+        model: str = "default",
+    ) -> Json:
+        """`images` near the given one, and the `seed` that makes them again."""
+        return await _answer("vary", model, images, n=n, strength=strength, seed=seed)
+
+
+async def _answer(verb: str, model: str, items: Sequence[Any], **given: Any) -> Any:
+    """A finished response, which BentoML passes on: errors keep their shape, JSON its speed."""
+    response: Response = await _NATIVE.answer_typed(verb, model, items, given)
+    return response
+
+
+Biject.add_asgi_middleware(Edge, deployment=DEPLOYMENT)  # type: ignore[attr-defined]

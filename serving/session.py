@@ -1,0 +1,206 @@
+"""What the offline verbs share: an opened bundle, images read from disk, results written."""
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+import click
+import numpy as np
+
+from serving import files
+from serving.bundle import Bundle, Manifest, read
+from serving.engine import Device, Engine
+from serving.errors import BundleError, DeviceError, ServingError
+from serving.files import Figures, WrongOutput
+from serving.images import FOLDER_FORMATS, decode
+from serving.queueing import Answer, Array, joined
+
+_CHUNK: Final = 32  # rows in one run of a graph
+_BLOCK: Final = 512  # images that are decoded before they are computed
+_SUFFIXES: Final = frozenset(
+    (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".pgm", ".ppm")
+)
+
+
+class Wrong(click.ClickException):
+    """Wrong use, said in one sentence."""
+
+    exit_code = 2
+
+
+class DirectRunner:
+    """Runs graphs on this process's engine, in chunks, on as many threads as it has workers."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def run(self, graph: str, *inputs: Array) -> Answer:
+        """The graph's outputs for all rows."""
+        begin = time.monotonic()
+        chunks = [
+            [array[start : start + _CHUNK] for array in inputs]
+            for start in range(0, len(inputs[0]), _CHUNK)
+        ]
+        with ThreadPoolExecutor(self._engine.workers) as pool:
+            pieces = list(pool.map(lambda chunk: self._engine.run(graph, chunk), chunks))
+        return Answer(
+            outputs=[joined(list(column)) for column in zip(*pieces, strict=True)],
+            batch=len(chunks[0][0]),
+            queue_ms=0.0,
+            compute_ms=(time.monotonic() - begin) * 1e3,
+        )
+
+
+class Source:
+    """The images of a command, block by block: uint8 [n, H, W, C], or vectors float32 [n, D]."""
+
+    def __init__(self, bundle: Bundle, paths: Sequence[Path]) -> None:
+        self._bundle = bundle
+        self._paths = [file for path in paths for file in _files(path)]
+        self.names = [str(path) for path in self._paths]  # one per row
+
+    def __iter__(self) -> Iterator[Array]:
+        """Decode block after block; if any file cannot be read, all of those are named at the end.
+
+        Nothing is given from the first bad file on: the command is going to fail.
+        """
+        bad: list[str] = []
+        starts = range(0, len(self._paths), _BLOCK)
+        with (
+            ThreadPoolExecutor(os.cpu_count()) as pool,
+            click.progressbar(
+                length=len(self._paths),
+                label="images",
+                file=sys.stderr,
+                hidden=not sys.stderr.isatty(),
+            ) as bar,
+        ):
+            for start in starts:
+                block = list(pool.map(self._read, self._paths[start : start + _BLOCK]))
+                bad += [one for one in block if isinstance(one, str)]
+                if not bad:
+                    yield np.stack([one for one in block if not isinstance(one, str)])
+                bar.update(len(block))
+        if bad:
+            raise click.ClickException(
+                "\n".join([f"{len(bad)} of {len(self._paths)} images cannot be read", *bad])
+            )
+
+    def _read(self, path: Path) -> Array | str:
+        """The image, or what is wrong with it."""
+        try:
+            return decode(path.read_bytes(), self._bundle.image_spec, formats=FOLDER_FORMATS)
+        except OSError as error:
+            return f"{path}: {error.strerror or error}"
+        except ServingError as error:
+            return f"{path}: {error.detail}"
+
+
+class Session:
+    """One command's bundle and where its results go."""
+
+    def __init__(self, bundle: Bundle, engine: Engine) -> None:
+        self._bundle = bundle
+        self.runner = DirectRunner(engine)
+
+    @property
+    def manifest(self) -> Manifest:
+        return self._bundle.manifest
+
+    @property
+    def ref(self) -> str:
+        return f"{self.manifest.name}@{self.manifest.version}"
+
+    def source(self, paths: Sequence[Path]) -> Source:
+        """The images in these files and folders.  Wrong if there are none to read."""
+        if self.manifest.image is None:
+            raise Wrong(f"{self.ref} takes vectors, not images: ask it over HTTP")
+        source = Source(self._bundle, paths)
+        if not source.names:
+            raise Wrong(f"no images in {', '.join(map(str, paths))}")
+        return source
+
+    def check_figures(self, out: Path | None, *, as_json: bool) -> None:
+        """Say what is wrong with `--out` before any work."""
+        if out is None and not as_json:
+            raise Wrong("where to? give --out FILE, or --json to print")
+        if out is not None:
+            files.check_figures(out)
+
+    def check_pictures(self, out: Path) -> None:
+        """Say what is wrong with `--out` before any work."""
+        if self.manifest.image is None:
+            files.check_figures(out)
+        else:
+            files.check_pictures(out)
+
+    def give(self, figures: Figures, out: Path | None, *, as_json: bool) -> None:
+        """Write the figures, print them, or both."""
+        if out is not None:
+            files.write_figures(out, figures)
+        if as_json:
+            click.echo(figures.to_json(), nl=False)
+        elif out is not None:
+            click.echo(f"{out}: {figures.name} of {len(figures.main)} images")
+
+    def draw(
+        self,
+        items: Array,
+        out: Path,
+        *,
+        moving: bool = False,
+        fps: float = 12,
+        names: Sequence[str] = (),
+    ) -> None:
+        """Write what a model made: pictures, or the vectors of a model of vectors."""
+        if self.manifest.vector is None:
+            files.write_pictures(out, items, moving=moving, fps=fps, names=_png_names(names))
+            click.echo(f"{out}: {len(items)} images")
+            return
+        columns = self.manifest.vector.columns or [f"x{i}" for i in range(items.shape[1])]
+        files.write_figures(
+            out,
+            Figures(
+                name="vectors",
+                main=items,
+                columns={name: items[:, i] for i, name in enumerate(columns)},
+                document={"model": self.ref, "vectors": items},
+            ),
+        )
+        click.echo(f"{out}: {len(items)} vectors")
+
+
+@contextlib.contextmanager
+def session(path: Path, device: Device) -> Iterator[Session]:
+    """The bundle at `path`, opened; what goes wrong inside is said in a sentence."""
+    try:
+        bundle = read(path)
+        yield Session(bundle, Engine(bundle, device=device))
+    except (DeviceError, WrongOutput) as error:
+        raise Wrong(str(error)) from error
+    except (BundleError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+    except ServingError as error:
+        raise click.ClickException(error.detail) from error
+
+
+def _files(path: Path) -> list[Path]:
+    """A file as it is; a folder's images, those in folders below it too, in order of names."""
+    if not path.is_dir():
+        return [path]
+    return sorted(
+        file for file in path.rglob("*") if file.suffix.lower() in _SUFFIXES and file.is_file()
+    )
+
+
+def _png_names(names: Sequence[str]) -> list[str]:
+    """File names for the pictures made of these; numbered where two would be the same."""
+    stems = [Path(name).stem for name in names]
+    if len(set(stems)) == len(stems):
+        return [f"{stem}.png" for stem in stems]
+    return [f"{i:04}-{stem}.png" for i, stem in enumerate(stems)]

@@ -1,0 +1,95 @@
+"""What a person may set about the server: read once from the environment, frozen, checked."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, get_args
+
+from serving.engine import DEVICES, Device
+
+LogFormat = Literal["text", "json"]
+BUNDLES: Final = Path(__file__).resolve().parent / "bundles"  # the models that ship
+
+
+class BadSetting(ValueError):
+    """A setting is malformed or out of range; the message names its environment variable."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """The server's settings.  Each is the environment variable BIJECT_<NAME> of `VARIABLES`."""
+
+    models: Path = BUNDLES  # a folder of NAME/VERSION bundles, or one bundle
+    default: str | None = None  # what the name `default` means; None: the first model by name
+    device: Device = "auto"
+    api_keys: tuple[str, ...] = ()  # none: everybody may ask
+    admin_keys: tuple[str, ...] = ()
+    max_body_bytes: int = 64 * 2**20
+    max_images: int = 4_096  # per request, in and out
+    max_pixels: int = 64_000_000  # per image
+    max_frames: int = 256  # per morph
+    queue_images: int = 16_384
+    deadline_ms: int = 30_000
+    cors_origins: tuple[str, ...] = ()
+    workers: int = 1  # processes
+    threads: int = 0  # engine threads per process on a CPU; 0: one per usable core
+    log: LogFormat = "text"
+
+    def __post_init__(self) -> None:
+        for name in _POSITIVE:
+            if getattr(self, name) < 1:
+                raise BadSetting(f"{VARIABLES[name]} must be at least 1, got {getattr(self, name)}")
+        if self.threads < 0:
+            raise BadSetting(f"{VARIABLES['threads']} must be 0 or more, got {self.threads}")
+        if self.queue_images < self.max_images:
+            raise BadSetting(
+                f"{VARIABLES['queue_images']} ({self.queue_images}) must not be below "
+                f"{VARIABLES['max_images']} ({self.max_images})"
+            )
+        for name, known in (("device", DEVICES), ("log", get_args(LogFormat))):
+            if getattr(self, name) not in known:
+                raise BadSetting(
+                    f"{VARIABLES[name]} must be one of {', '.join(known)}, "
+                    f"got {getattr(self, name)!r}"
+                )
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> "Settings":
+        """The settings that `environ` gives; what it leaves out, or leaves empty, is as above.
+
+        Raises:
+            BadSetting: a value is no number, out of range, or not among the choices.
+        """
+        values: dict[str, Any] = {}
+        for name, variable in VARIABLES.items():
+            text = environ.get(variable, "").strip()
+            if not text:
+                continue
+            if name in _INTEGERS:
+                values[name] = _integer(variable, text)
+            elif name in _LISTS:
+                values[name] = tuple(part.strip() for part in text.split(",") if part.strip())
+            else:
+                values[name] = Path(text).expanduser() if name == "models" else text
+        return cls(**values)
+
+
+_NAMES: Final = (
+    "models", "default", "device", "api_keys", "admin_keys", "max_body_bytes", "max_images",
+    "max_pixels", "max_frames", "queue_images", "deadline_ms", "cors_origins", "workers",
+    "threads", "log",
+)  # fmt: skip
+VARIABLES: Final[Mapping[str, str]] = {name: f"BIJECT_{name.upper()}" for name in _NAMES}
+_POSITIVE: Final = (
+    "max_body_bytes", "max_images", "max_pixels", "max_frames", "queue_images", "deadline_ms",
+    "workers",
+)  # fmt: skip
+_INTEGERS: Final = (*_POSITIVE, "threads")
+_LISTS: Final = ("api_keys", "admin_keys", "cors_origins")
+
+
+def _integer(variable: str, text: str) -> int:
+    if not re.fullmatch(r"[+-]?[0-9]{1,18}", text):
+        raise BadSetting(f"{variable} must be a whole number, got {text!r}")
+    return int(text)

@@ -1,0 +1,116 @@
+"""The bookkeeping of waiting work: turns, room, what is dropped, and what it costs."""
+
+import asyncio
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from serving.queueing import Line, Part, Work
+
+
+@pytest.fixture
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    loop = asyncio.new_event_loop()
+    yield loop
+    loop.close()
+
+
+@pytest.fixture
+def line() -> Line:
+    return Line()
+
+
+def work(
+    loop: asyncio.AbstractEventLoop, rows: int, graph: str = "g", deadline: float | None = None
+) -> Work:
+    array = np.arange(rows, dtype=np.float32)[:, np.newaxis]
+    future = loop.create_future()
+    return Work(graph=graph, inputs=(array,), future=future, queued_at=0.0, deadline=deadline)
+
+
+def taken(line: Line, room: int, now: float = 1.0) -> list[tuple[Work, int, int]]:
+    return [tuple(part) for part in line.take(room, now)[0]]  # type: ignore[misc]
+
+
+def test_a_batch_is_what_waits_in_order(loop: asyncio.AbstractEventLoop, line: Line) -> None:
+    a, b, c = works = [work(loop, rows) for rows in (2, 1, 3)]
+    for one in works:
+        line.add(one)
+    assert (line.rows, taken(line, 10)) == (6, [(a, 0, 2), (b, 0, 1), (c, 0, 3)])
+    assert (line.rows, taken(line, 10)) == (0, [])
+
+
+def test_long_work_takes_turns_with_short(loop: asyncio.AbstractEventLoop, line: Line) -> None:
+    long, short = work(loop, 10), work(loop, 1)
+    line.add(long)
+    assert taken(line, 4) == [(long, 0, 4)]
+    line.add(short)
+    assert taken(line, 4) == [(long, 4, 8)]  # its turn came again before the short one arrived
+    assert taken(line, 4) == [(short, 0, 1), (long, 8, 10)]
+
+
+def test_only_work_of_one_graph_and_shape_is_merged(
+    loop: asyncio.AbstractEventLoop, line: Line
+) -> None:
+    a, b, c = work(loop, 1, "a"), work(loop, 1, "b"), work(loop, 2, "a")
+    other = work(loop, 1, "a")
+    other.inputs = (np.zeros((1, 7), np.float32),)
+    other.__post_init__()
+    for one in (a, b, other, c):
+        line.add(one)
+    assert taken(line, 9) == [(a, 0, 1), (c, 0, 2)]
+    assert taken(line, 9) == [(b, 0, 1)]
+    assert taken(line, 9) == [(other, 0, 1)]
+
+
+def test_what_is_dropped_is_neither_counted_nor_taken(
+    loop: asyncio.AbstractEventLoop, line: Line
+) -> None:
+    a, b = work(loop, 5), work(loop, 2)
+    line.add(a)
+    line.add(b)
+    assert taken(line, 2) == [(a, 0, 2)]
+    line.drop(a)
+    line.drop(a)  # once is enough
+    assert line.rows == 2
+    assert taken(line, 9) == [(b, 0, 2)]
+    assert line.rows == 0
+
+
+def test_the_expired_are_handed_back_not_computed(
+    loop: asyncio.AbstractEventLoop, line: Line
+) -> None:
+    late, good = work(loop, 3, deadline=0.5), work(loop, 1, deadline=2.0)
+    line.add(late)
+    line.add(good)
+    assert line.take(9, 1.0) == ([Part(good, 0, 1)], [late])
+    assert line.rows == 0
+    only = work(loop, 3, deadline=0.5)
+    line.add(only)
+    assert line.take(9, 1.0) == ([], [only])
+
+
+def test_the_wait_is_predicted_from_what_rows_cost(
+    loop: asyncio.AbstractEventLoop, line: Line
+) -> None:
+    line.add(work(loop, 10))
+    assert line.seconds == 0.0  # nobody knows yet
+    parts, _ = line.take(10, 1.0)
+    assert line.record(parts, [np.zeros((10, 1))], 2.0) == [parts[0].work]
+    line.add(work(loop, 5))
+    assert line.seconds == pytest.approx(1.0)  # 5 rows at 0.2 s
+
+
+def test_parts_that_come_back_in_another_order_are_put_together(
+    loop: asyncio.AbstractEventLoop, line: Line
+) -> None:
+    one = work(loop, 5)
+    line.add(one)
+    first, second = line.take(3, 1.0)[0], line.take(3, 2.0)[0]
+    rows = one.inputs[0]
+    assert line.record(second, [rows[3:] * 2], 1.0) == []
+    assert line.record(first, [rows[:3] * 2], 2.0) == [one]
+    answer = one.answer()
+    np.testing.assert_array_equal(answer.outputs[0], rows * 2)
+    assert (answer.batch, answer.queue_ms, answer.compute_ms) == (3, 1000.0, 3000.0)

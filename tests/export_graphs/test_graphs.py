@@ -1,0 +1,123 @@
+"""The four graphs in torch: pixels in, pixels out, and score terms by their definitions."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.signal import convolve2d
+from small_pairs import image_pair, vector_pair
+from torch import Tensor, nn
+
+from export import graphs, probes
+from export.graphs import DecodeGraph, EncodeGraph, Pair, ReconstructGraph, ScoreGraph
+from models.datasets.pixels import to_float, to_uint8
+
+
+def noise(rows: int, shape: tuple[int, ...]) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (rows, *shape), np.uint8)
+
+
+class Constant(nn.Module):
+    """G that gives one value everywhere."""
+
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.value = value
+
+    def forward(self, z: Tensor) -> Tensor:
+        return torch.full((len(z), 1, 2, 2), self.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "grey"),
+    [
+        pytest.param(-1.0, 0, id="black"),
+        pytest.param(1.0, 255, id="white"),
+        pytest.param(-3.0, 0, id="clipped below"),
+        pytest.param(3.0, 255, id="clipped above"),
+        pytest.param(0.0, 128, id="127.5 rounds to the even 128"),
+        pytest.param(-0.4, 76, id="76.5 rounds to the even 76"),
+    ],
+)
+def test_grey_levels_by_hand(value: float, grey: int) -> None:
+    pair = Pair(
+        encoder=nn.Identity(), generator=Constant(value), shape=(2, 2, 1), latent=3, prior="normal"
+    )
+    images = DecodeGraph(pair)(torch.zeros(1, 3))
+    assert images.dtype == torch.uint8
+    assert images.tolist() == [[[[grey], [grey]], [[grey], [grey]]]]
+
+
+@pytest.mark.parametrize("shape", [(16, 16, 1), (24, 40, 3)])
+@torch.no_grad()
+def test_networks_see_and_give_pixels_as_in_training(shape: tuple[int, int, int]) -> None:
+    pair = image_pair(shape)
+    x, z = torch.from_numpy(noise(4, shape)), torch.randn(4, pair.latent)
+    assert torch.equal(EncodeGraph(pair)(x), pair.encoder(to_float(x)))
+    assert torch.equal(DecodeGraph(pair)(z), to_uint8(pair.generator(z)))
+    codes, rebuilt = ReconstructGraph(pair)(x)
+    assert torch.equal(codes, pair.encoder(to_float(x)))
+    assert torch.equal(rebuilt, to_uint8(pair.generator(codes)))
+
+
+def mean_3x3(d: np.ndarray) -> np.ndarray:
+    """The mean of each pixel's neighbours that exist, [H, W]."""
+    ones = np.ones((3, 3))
+    return convolve2d(d, ones, mode="same") / convolve2d(np.ones_like(d), ones, mode="same")
+
+
+@pytest.mark.parametrize("shape", [(16, 16, 1), (24, 40, 3), (2, 6, 3)])
+@torch.no_grad()
+def test_score_terms_follow_their_definitions(shape: tuple[int, int, int]) -> None:
+    pair = image_pair(shape)
+    x = noise(4, shape)
+    _, r = (t.numpy() for t in ReconstructGraph(pair)(torch.from_numpy(x)))
+    d = (x.astype(np.float64) - r) / 255
+    codes = [EncodeGraph(pair)(torch.from_numpy(each)).double().numpy() for each in (x, r)]
+    smooth = np.array(
+        [[mean_3x3(image[..., c]) for c in range(shape[2])] for image in d]
+    )  # [N, C, H, W]
+    expected = np.stack(
+        [
+            np.abs(d).mean(axis=(1, 2, 3)),
+            (d**2).mean(axis=(1, 2, 3)),
+            (smooth**2).mean(axis=(1, 2, 3)),
+            ((codes[0] - codes[1]) ** 2).mean(axis=1),
+        ],
+        axis=1,
+    )
+    terms, heat = (t.numpy() for t in ScoreGraph(pair)(torch.from_numpy(x)))
+    assert graphs.score_terms(pair) == ("l1", "l2", "l2s", "cycle")
+    np.testing.assert_allclose(terms, expected, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(heat, np.abs(d).mean(axis=3), rtol=1e-5, atol=1e-7)
+    # each term says something of its own, or this test could not tell them apart
+    assert len(np.unique(expected.round(6))) == expected.size
+
+
+@torch.no_grad()
+def test_score_terms_of_vectors() -> None:
+    pair = vector_pair()
+    x = torch.randn(5, 3)
+    r = pair.generator(pair.encoder(x))
+    terms, heat = ScoreGraph(pair)(x)
+    expected = torch.stack(
+        [
+            (x - r).abs().mean(1),
+            ((x - r) ** 2).mean(1),
+            ((pair.encoder(x) - pair.encoder(r)) ** 2).mean(1),
+        ],
+        dim=1,
+    )
+    assert graphs.score_terms(pair) == ("l1", "l2", "cycle")
+    torch.testing.assert_close(terms, expected)
+    torch.testing.assert_close(heat, (x - r).abs())
+
+
+def test_probes_are_samples_and_noise_and_always_the_same() -> None:
+    pair = image_pair()
+    images = probes.items(pair, 6, seed=3)
+    assert np.array_equal(images, probes.items(pair, 6, seed=3))
+    assert not np.array_equal(images, probes.items(pair, 6, seed=4))
+    with torch.no_grad():
+        samples = DecodeGraph(pair)(torch.from_numpy(probes.latents(pair, 6, seed=3))).numpy()
+    assert np.array_equal(images[::2], samples[::2])
+    assert np.unique(images[1::2]).size > 200

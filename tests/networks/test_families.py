@@ -1,0 +1,127 @@
+"""The network families: sizes, supports, and what a critic may not contain."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from models import networks
+from models.config import ModelConfig, Prior
+from models.errors import BadConfig, UnknownName
+from models.networks.dcgan import pyramid
+
+
+def image_model(image: tuple[int, int, int], **more: Any) -> ModelConfig:
+    return replace(ModelConfig(image=image, latent=6, width=4), **more)
+
+
+@pytest.mark.parametrize(
+    ("image", "base", "levels"),
+    [
+        ((16, 16, 1), (4, 4), 2),
+        ((28, 28, 1), (7, 7), 2),
+        ((32, 32, 3), (4, 4), 3),
+        ((24, 40, 3), (6, 10), 2),
+        ((48, 48, 2), (6, 6), 3),
+        ((256, 256, 1), (4, 4), 6),
+    ],
+)
+def test_a_pyramid_halves_down_to_4_to_7_pixels(
+    image: tuple[int, int, int], base: tuple[int, int], levels: int
+) -> None:
+    sizes = pyramid(image, 4)
+    assert (sizes.base, len(sizes.channels)) == (base, levels)
+    assert sizes.channels[0] == 4
+    assert max(sizes.channels) <= 8 * 4
+
+
+@pytest.mark.parametrize("image", [(16, 16, 1), (28, 28, 1), (24, 40, 3), (48, 48, 5)])
+def test_g_and_e_map_between_images_and_codes(image: tuple[int, int, int]) -> None:
+    height, width, channels = image
+    model = image_model(image)
+    x = torch.rand(3, channels, height, width) * 2 - 1
+    z = torch.randn(3, 6) * 50
+    assert networks.build_encoder(model)(x).shape == (3, 6)
+    fakes = networks.build_generator(model)(z)
+    assert fakes.shape == x.shape
+    assert fakes.abs().max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("image", "why"),
+    [
+        ((12, 32, 1), "16 to 256"),
+        ((512, 512, 3), "16 to 256"),
+        ((30, 30, 1), "multiples of 4"),
+        ((32, 36, 1), "multiples of 8"),
+    ],
+)
+def test_sizes_that_do_not_halve_are_refused(image: tuple[int, int, int], why: str) -> None:
+    with pytest.raises(BadConfig, match=why):
+        networks.build_encoder(image_model(image))
+
+
+@pytest.mark.parametrize("network", ["dcgan", "mlp"])
+def test_codes_live_where_the_prior_lives(network: str) -> None:
+    model = (
+        image_model((16, 16, 1))
+        if network == "dcgan"
+        else ModelConfig(network="mlp", vector=2, latent=6, width=8)
+    )
+    x = torch.rand(8, 1, 16, 16) if network == "dcgan" else torch.randn(8, 2)
+    priors: tuple[tuple[Prior, bool], ...] = (("normal", False), ("uniform", True))
+    for prior, bounded in priors:
+        encoder = networks.build_encoder(replace(model, prior=prior))
+        head = next(
+            m for m in encoder.modules() if isinstance(m, nn.Linear) and m.out_features == 6
+        )
+        with torch.no_grad():
+            head.bias.fill_(30.0)  # pushes every code far out
+        assert bool(encoder(x).abs().max() <= 1) is bounded
+
+
+@pytest.mark.parametrize("norm", ["none", "spectral"])
+def test_a_critic_scores_each_sample_alone(norm: str) -> None:
+    torch.manual_seed(0)
+    model = image_model((16, 16, 1), critic_norm=norm, critic_width=8)
+    x, z = torch.randn(5, 1, 16, 16), torch.randn(5, 6)
+    cases = (
+        (networks.build_image_critic(model), (x,)),
+        (networks.build_latent_critic(model), (z,)),
+        (networks.build_joint_critic(model), (x, z)),
+    )
+    for critic, inputs in cases:
+        assert not any(isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d) for m in critic.modules())
+        critic.eval()  # spectral norm turns its vectors in training mode
+        alone = critic(*(t[:1] for t in inputs))
+        together = critic(*inputs)
+        assert together.shape == (5,)
+        torch.testing.assert_close(together[:1], alone)
+
+
+def test_spectral_norm_divides_by_the_largest_singular_value() -> None:
+    torch.manual_seed(0)
+    critic = networks.build_joint_critic(
+        ModelConfig(network="mlp", vector=3, latent=6, width=8, critic_norm="spectral")
+    )
+    for _ in range(50):
+        critic(torch.randn(2, 3), torch.randn(2, 6))
+    linears = [m for m in critic.modules() if isinstance(m, nn.Linear)]
+    assert len(linears) == 8
+    for linear in linears:
+        largest = torch.linalg.svdvals(linear.weight)[0].item()
+        assert largest == pytest.approx(1.0, abs=0.05)
+
+
+def test_a_wrong_name_lists_the_known_ones() -> None:
+    with pytest.raises(UnknownName, match="dcgan, mlp"):
+        networks.build_encoder(image_model((16, 16, 1), network="unet"))
+
+
+def test_a_network_wants_its_own_kind_of_data() -> None:
+    with pytest.raises(BadConfig, match=r"model\.vector"):
+        networks.build_encoder(image_model((16, 16, 1), network="mlp"))
+    with pytest.raises(BadConfig, match=r"model\.image"):
+        networks.build_generator(ModelConfig(vector=2, network="dcgan"))

@@ -1,0 +1,218 @@
+"""Who plays against whom: losses recomputed by hand, and which weights each of them moves."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from models import objectives, pairings, regularisers
+from models.config import Config
+from models.errors import BadConfig, UnknownName
+from models.pairings.pairing import Pairing, Pass
+
+GAN = objectives.find("gan")
+
+
+def config(pairing: str, **more: Any) -> Config:
+    model = {"pairing": pairing, "network": "mlp", "vector": 3, "latent": 2, "width": 8}
+    return Config.from_dict({"model": model, **more})
+
+
+def build(pairing: str, **more: Any) -> Pairing:
+    made = config(pairing, **more)
+    return pairings.build(made, regularisers.parse(made.regularisers))
+
+
+def softplus(values: Tensor) -> np.ndarray:
+    return np.log1p(np.exp(values.detach().numpy().astype(np.float64)))
+
+
+@pytest.fixture
+def pair() -> tuple[nn.Module, nn.Module]:
+    torch.manual_seed(0)
+    return nn.Linear(3, 2), nn.Linear(2, 3)
+
+
+@pytest.fixture
+def x() -> Tensor:
+    return torch.randn(5, 3, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture
+def z() -> Tensor:
+    return torch.randn(5, 2, generator=torch.Generator().manual_seed(2))
+
+
+def rng() -> torch.Generator:
+    return torch.Generator().manual_seed(3)
+
+
+def gradients(loss: Tensor, network: nn.Module) -> list[Tensor | None]:
+    return list(
+        torch.autograd.grad(loss, list(network.parameters()), retain_graph=True, allow_unused=True)
+    )
+
+
+def test_bigan_scores_x_with_its_code_and_z_with_its_sample(
+    pair: tuple[nn.Module, nn.Module], x: Tensor, z: Tensor
+) -> None:
+    encoder, generator = pair
+    bigan = build("bigan")
+    critics = bigan.build_critics(config("bigan").model)
+    batch = bigan.forward(encoder, generator, x, z)
+    real, fake = critics["joint"](x, encoder(x)), critics["joint"](generator(z), z)
+    critic = bigan.critic_loss(critics, batch.detached(), GAN, rng())
+    both = bigan.pair_loss(critics, batch, GAN)
+    assert critic["total"].item() == pytest.approx(
+        softplus(-real).mean() + softplus(fake).mean(), rel=1e-5
+    )
+    assert both["generator"].item() == pytest.approx(softplus(-fake).mean(), rel=1e-5)
+    assert both["encoder"].item() == pytest.approx(softplus(real).mean(), rel=1e-5)
+    assert both["total"].item() == pytest.approx(
+        both["generator"].item() + both["encoder"].item(), rel=1e-6
+    )
+
+
+def test_bigan_moves_g_by_its_half_and_e_by_the_other(
+    pair: tuple[nn.Module, nn.Module], x: Tensor, z: Tensor
+) -> None:
+    encoder, generator = pair
+    bigan = build("bigan")
+    critics = bigan.build_critics(config("bigan").model)
+    losses = bigan.pair_loss(critics, bigan.forward(encoder, generator, x, z), GAN)
+    assert gradients(losses["generator"], encoder) == [None, None]
+    assert gradients(losses["encoder"], generator) == [None, None]
+    for loss, network in (("generator", generator), ("encoder", encoder)):
+        for gradient in gradients(losses[loss], network):
+            assert gradient is not None
+            assert gradient.abs().max() > 0
+
+
+def test_bigan_adds_the_penalty_to_the_critic_alone(
+    pair: tuple[nn.Module, nn.Module], x: Tensor, z: Tensor
+) -> None:
+    encoder, generator = pair
+    more = {"regularisers": {"pairwise": 0.5}}
+    bigan = build("bigan", **more)
+    critics = bigan.build_critics(config("bigan", **more).model)
+    batch = bigan.forward(encoder, generator, x, z)
+    assert batch.reconstruction is not None
+    torch.testing.assert_close(batch.reconstruction, generator(encoder(x)))
+    losses = bigan.critic_loss(critics, batch.detached(), GAN, rng())
+    assert losses["pairwise"].item() > 0
+    assert losses["total"].item() == pytest.approx(
+        losses["joint"].item() + 0.5 * losses["pairwise"].item(), rel=1e-6
+    )
+    assert set(bigan.pair_loss(critics, batch, GAN)) == {"generator", "encoder", "total"}
+
+
+def test_bigan_can_add_both_reconstructions(
+    pair: tuple[nn.Module, nn.Module], x: Tensor, z: Tensor
+) -> None:
+    encoder, generator = pair
+    more = {"weights": {"image": 2.0, "latent": 3.0}}
+    bigan = build("bigan", **more)
+    critics = bigan.build_critics(config("bigan", **more).model)
+    losses = bigan.pair_loss(critics, bigan.forward(encoder, generator, x, z), GAN)
+    image = (x - generator(encoder(x))).abs().mean().item()
+    latent = ((z - encoder(generator(z))) ** 2).mean().item()
+    game = losses["generator"].item() + losses["encoder"].item()
+    assert losses["total"].item() == pytest.approx(game + 2 * image + 3 * latent, rel=1e-5)
+
+
+class Sum(nn.Module):
+    """A critic that can be worked out by hand: the sum of what it sees."""
+
+    def forward(self, sample: Tensor) -> Tensor:
+        return sample.flatten(1).sum(1)
+
+
+def test_aegan_shows_each_critic_both_of_its_fakes(
+    pair: tuple[nn.Module, nn.Module], x: Tensor, z: Tensor
+) -> None:
+    encoder, generator = pair
+    aegan = build("aegan")
+    critics = nn.ModuleDict({"image": Sum(), "latent": Sum()})
+    batch = aegan.forward(encoder, generator, x, z)
+    code, sample = encoder(x), generator(z)
+    again, cycle = generator(code), encoder(sample)
+    loss = aegan.critic_loss(critics, batch.detached(), GAN, rng())
+
+    def smoothed(values: Tensor, target: float) -> float:
+        score = values.detach().numpy().astype(np.float64).sum(1)
+        s = 1 / (1 + np.exp(-score))
+        return float(-np.mean(target * np.log(s) + (1 - target) * np.log(1 - s)))
+
+    image = smoothed(x, 0.95) + (smoothed(sample, 0.05) + smoothed(again, 0.05)) / 2
+    latent = smoothed(z, 0.95) + (smoothed(code, 0.05) + smoothed(cycle, 0.05)) / 2
+    assert loss["critic_image"].item() == pytest.approx(image, rel=1e-5)
+    assert loss["critic_latent"].item() == pytest.approx(latent, rel=1e-5)
+    assert loss["total"].item() == pytest.approx(image + latent, rel=1e-5)
+
+
+def test_aegan_weighs_ten_and_five_on_means(
+    pair: tuple[nn.Module, nn.Module], x: Tensor, z: Tensor
+) -> None:
+    encoder, generator = pair
+    aegan = build("aegan")
+    critics = nn.ModuleDict({"image": Sum(), "latent": Sum()})
+    losses = aegan.pair_loss(critics, aegan.forward(encoder, generator, x, z), GAN)
+    code, sample = encoder(x), generator(z)
+    again, cycle = generator(code), encoder(sample)
+    adversarial = sum(softplus(-fake.sum(1)).mean() for fake in (sample, again, code, cycle))
+    image = np.abs((x - again).detach().numpy()).mean()
+    latent = np.square((z - cycle).detach().numpy()).mean()
+    assert losses["total"].item() == pytest.approx(adversarial + 10 * image + 5 * latent, rel=1e-5)
+
+
+def test_every_term_of_aegan_moves_what_it_should(
+    pair: tuple[nn.Module, nn.Module], x: Tensor, z: Tensor
+) -> None:
+    encoder, generator = pair
+    aegan = build("aegan")
+    critics = aegan.build_critics(config("aegan").model)
+    losses = aegan.pair_loss(critics, aegan.forward(encoder, generator, x, z), GAN)
+    moved = {
+        name: tuple(
+            any(g is not None and bool(g.abs().max() > 0) for g in gradients(loss, network))
+            for network in (encoder, generator)
+        )
+        for name, loss in losses.items()
+    }
+    assert moved == {
+        "sample": (False, True),
+        "code": (True, False),
+        "reconstruction": (True, True),
+        "cycle": (True, True),
+        "image": (True, True),
+        "latent": (True, True),
+        "total": (True, True),
+    }
+
+
+def test_a_detached_pass_leads_nowhere(
+    pair: tuple[nn.Module, nn.Module], x: Tensor, z: Tensor
+) -> None:
+    batch: Pass = build("aegan").forward(*pair, x, z).detached()
+    assert batch.reconstruction is not None
+    assert batch.cycle is not None
+    for part in (batch.code, batch.sample, batch.reconstruction, batch.cycle):
+        assert not part.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("pairing", "more", "error", "why"),
+    [
+        ("cyclegan", {}, UnknownName, "choose from: aegan, bigan"),
+        ("aegan", {"weights": {"pixels": 1.0}}, UnknownName, "critic_image"),
+        ("bigan", {"weights": {"image": -1.0}}, BadConfig, "negative"),
+        ("aegan", {"regularisers": {"pairwise": 1.0}}, BadConfig, "joint critic"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(
+    pairing: str, more: dict[str, Any], error: type[Exception], why: str
+) -> None:
+    with pytest.raises(error, match=why):
+        build(pairing, **more)

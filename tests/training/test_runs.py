@@ -1,0 +1,263 @@
+"""Runs on disk: what they leave, how they stop, and how they go on after a kill."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+from safetensors.torch import load_file
+
+from biject import main
+from models.errors import RunError
+from models.training import log
+from models.training.checkpoint import load_pair, saved_steps
+
+ROOT = Path(__file__).parents[2]
+CONFIG = """
+[data]
+path = "digits"
+limit = 200
+holdout = 0.2
+[model]
+image = [16, 16, 1]
+latent = 4
+width = 4
+critic_norm = "spectral"
+[train]
+steps = 12
+batch = 8
+threads = 1
+log_every = 2
+sample_every = 6
+checkpoint_every = 3
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.toml"
+    path.write_text(CONFIG)
+    return path
+
+
+def train(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["train", *map(str, arguments)])
+
+
+def weights(run: Path) -> dict[str, bytes]:
+    step = (run / "checkpoints/latest").read_text()
+    tensors = load_file(run / "checkpoints" / step / "weights.safetensors")
+    return {name: tensor.numpy().tobytes() for name, tensor in tensors.items()}
+
+
+def start(*arguments: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "biject", "train", *map(str, arguments)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def test_a_run_leaves_what_the_readme_says(config: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    done = train(config, "--out", run, "--set", "train.keep=3")
+    assert done.exit_code == 0, done.output
+    assert done.stdout.strip() == str(run)
+    assert saved_steps(run) == [6, 9, 12]
+    assert (run / "checkpoints/latest").read_text() == "12"
+    assert not list(run.rglob("*partial*"))
+    lines = list(log.read(run))
+    assert [line["step"] for line in lines] == [2, 4, 6, 8, 10, 12]
+    assert {"critic/critic_image", "pair/latent", "pair/total"} <= set(lines[0]["losses"])
+    assert lines[0]["images_per_second"] > 0
+    assert lines[-1]["metrics"]["code_std"] > 0
+    resolved = json.loads((run / "config.json").read_text())
+    assert resolved["train"]["keep"] == 3
+    assert resolved["found"]["items"] == 160
+    assert resolved["found"]["held_out"] == 40
+    for name, least in (("samples/6.png", 400), ("samples/12.png", 400), ("losses.png", 500)):
+        with Image.open(run / name) as picture:
+            assert min(picture.size) >= least
+            assert len(picture.convert("L").getcolors(1 << 20) or ()) > 20
+    pair = load_pair(run)
+    assert pair.step == 12
+    assert not pair.encoder.training
+
+
+def test_a_resumed_run_has_the_weights_of_an_unbroken_one(config: Path, tmp_path: Path) -> None:
+    """Killed with SIGKILL wherever it happens to be, several times over."""
+    whole = tmp_path / "whole"
+    _, err = start(config, "--out", whole).communicate(timeout=120)
+    assert weights(whole), err
+    cut = tmp_path / "cut"
+    process = start(config, "--out", cut)
+    for kill_at in (4, 7, 10):  # lines in the log: between two checkpoints each time
+        wait_for_step(process, cut, kill_at)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        with (cut / "log.jsonl").open("a") as file:
+            file.write('{"step": 99, "los')  # and a line cut in the middle
+        process = start("--resume", cut)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert weights(cut) == weights(whole)
+    assert [line["step"] for line in log.read(cut)] == [2, 4, 6, 8, 10, 12]
+    losses = [[line["losses"] for line in log.read(run)] for run in (cut, whole)]
+    assert losses[0] == losses[1]
+
+
+def wait_for_step(process: subprocess.Popen[str], run: Path, step: int) -> None:
+    end = time.monotonic() + 120
+    while time.monotonic() < end and process.poll() is None:
+        lines = list(log.read(run)) if (run / "checkpoints/latest").exists() else []
+        if lines and lines[-1]["step"] >= step - 1:
+            return
+        time.sleep(0.002)
+    assert process.poll() is None, process.communicate()[1]
+
+
+def test_more_steps_can_be_asked_for(config: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert train(config, "--out", run, "--steps", 4).exit_code == 0
+    assert train("--resume", run, "--steps", 8).exit_code == 0
+    assert saved_steps(run)[-1] == 8
+    assert load_pair(run).step == 8
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(config: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert train(config, "--out", run, "--steps", 3).exit_code == 0
+    resolved = json.loads((run / "config.json").read_text())
+    resolved["train"]["lr"] = 1e30  # the next update throws every weight out of float32
+    (run / "config.json").write_text(json.dumps(resolved))
+    stopped = train("--resume", run, "--steps", 12)
+    assert stopped.exit_code == 1
+    assert "diverged at step 5" in stopped.stderr or "diverged at step 4" in stopped.stderr
+    assert "Traceback" not in stopped.stderr
+    assert (run / "checkpoints/latest").read_text() == "3"
+    assert load_pair(run).step == 3
+
+
+def test_a_dry_run_prints_the_config_and_writes_nothing(config: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shown = train(
+        config, "--out", run, "--dry-run", "--steps", 7, "--data", "elsewhere",
+        "--set", "model.pairing=bigan", "--set", "regularisers.pairwise=1",
+        "--set", "train.betas=[0.4, 0.8]",
+    )  # fmt: skip
+    assert shown.exit_code == 0, shown.output
+    resolved = json.loads(shown.stdout)
+    assert resolved["model"]["pairing"] == "bigan"
+    assert resolved["regularisers"] == {"pairwise": 1}
+    assert resolved["train"]["steps"] == 7
+    assert resolved["train"]["betas"] == [0.4, 0.8]
+    assert resolved["data"]["path"] == "elsewhere"
+    assert not run.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["--set", "train.stepz=3"], "steps"),
+        (["--set", "training.steps=3"], "choose from: data, model"),
+        (["--set", "model.pairing=cyclegan"], "aegan, bigan"),
+        (["--set", "model.network=unet"], "dcgan, mlp"),
+        (["--set", "model.objective=vae"], "gan"),
+        (["--set", "model.prior=cauchy"], "normal, uniform"),
+        (["--set", "regularisers.r1=1"], "pairwise"),
+        (["--set", "regularisers.pairwise=1"], "joint critic"),
+        (["--set", "weights.pixels=1"], "image"),
+        (["--set", "train.steps=many"], "type int"),
+        (["--set", "train.lr=nan"], "finite"),
+        (["--set", "train.batch=1"], "at least 2"),
+        (["--set", "model.image=[15, 16, 1]"], "16 to 256"),
+        (["--set", "model.image=[16, 16]"], "takes 3 values"),
+        (["--set", "nonsense"], "section.key=value"),
+        (["--data", "nowhere"], "no data at 'nowhere'"),
+        (["--set", "data.classes=['x']"], "choose from: 0, 1"),
+        (["--set", "data.limit=1"], "items to train on"),
+    ],
+)
+def test_wrong_use_is_one_sentence_and_exit_code_2(
+    config: Path, tmp_path: Path, arguments: list[str], why: str
+) -> None:
+    run = tmp_path / "run"
+    refused = train(config, "--out", run, *arguments)
+    assert refused.exit_code == 2, refused.output
+    assert why in refused.stderr
+    assert refused.stderr.startswith("Error: ")
+    assert refused.stderr.count("\n") == 1
+    assert not run.exists()
+
+
+def test_wrong_use_of_run_directories(config: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert train(config, "--out", run, "--steps", 3).exit_code == 0
+    cases: list[tuple[list[object], str]] = [
+        ([config, "--out", run], "not empty"),
+        (["--resume", tmp_path / "nowhere"], "no run directory"),
+        (["--resume", run, "--set", "train.lr=1"], "--resume takes only"),
+        ([], "name a config"),
+        ([tmp_path / "no.toml"], "cannot be read"),
+    ]
+    for arguments, why in cases:
+        refused = train(*arguments)
+        assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1), refused.output
+        assert why in refused.stderr
+    resolved = json.loads((run / "config.json").read_text())
+    resolved["data"]["limit"] = 100
+    (run / "config.json").write_text(json.dumps(resolved))
+    refused = train("--resume", run)
+    assert refused.exit_code == 2
+    assert "is not the data this run began with" in refused.stderr
+
+
+def test_a_damaged_checkpoint_is_named(config: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert train(config, "--out", run, "--steps", 3).exit_code == 0
+    weights_file = run / "checkpoints/3/weights.safetensors"
+    whole = weights_file.read_bytes()
+    for damaged in (whole[:100], b"", whole[:-8]):
+        weights_file.write_bytes(damaged)
+        with pytest.raises(RunError, match=r"weights\.safetensors"):
+            load_pair(run)
+        assert train("--resume", run, "--steps", 6).exit_code == 2
+    weights_file.write_bytes(whole)
+    (run / "checkpoints/3/state.pt").write_bytes(b"no state")
+    assert "state.pt" in train("--resume", run, "--steps", 6).stderr
+
+
+def test_unreadable_files_are_counted_and_named(tmp_path: Path, config: Path) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for i in range(30):
+        Image.new("L", (16, 16), i * 8).save(folder / f"{i:02}.png")
+    for i in range(7):
+        (folder / f"bad{i}.jpg").write_text("no image")
+    run = tmp_path / "run"
+    done = train(config, "--data", folder, "--out", run, "--steps", 2)
+    assert done.exit_code == 0, done.output
+    assert "skipped 7 unreadable files" in done.stderr
+    assert "bad0.jpg" in done.stderr
+    skipped = json.loads((run / "config.json").read_text())["found"]["skipped"]
+    assert [item["name"] for item in skipped] == [f"bad{i}.jpg" for i in range(7)]
+
+
+def test_vectors_train_too(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    done = train(
+        ROOT / "models/configs/ring.toml", "--out", run, "--steps", 4, "--set", "train.batch=16",
+        "--set", "model.width=8", "--set", "train.threads=1", "--set", "train.critic_steps=2",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    with Image.open(run / "samples/4.png") as picture:
+        assert picture.size == (1200, 400)
