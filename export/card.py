@@ -57,7 +57,7 @@ def _training(training: Json) -> Iterator[str]:
         "steps": training.get("steps"),
         "time": _duration(training.get("seconds")),
         "device": training.get("device"),
-        "command": f"`{training['command']}`" if training.get("command") else None,
+        "command": "<br>".join(f"`{command}`" for command in training.get("commands", ())),
         "export": f"`{training['export']}`" if training.get("export") else None,
     }
     yield from ("", "## Training", "", "| | |", "|---|---|")

@@ -66,9 +66,7 @@ def export(run: Path, out: Path, name: str | None, version: int | None, precisio
 @click.option(
     "--data", metavar="D", required=True, help="What it was trained for: a folder, .zip, .npz, ..."
 )
-@click.option(
-    "--against", metavar="D2", help="What it was not: to be told apart by score."
-)
+@click.option("--against", metavar="D2", help="What it was not: to be told apart by score.")
 @click.option(
     "--out", metavar="DIR", type=click.Path(path_type=Path, file_okay=False),
     help="Write report.json and pictures there.",

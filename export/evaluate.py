@@ -14,6 +14,7 @@ import numpy.typing as npt
 from export import parts
 from export.parts import Parts, labels_of
 from export.report import FRAMES, Report
+from export.runs import name_of
 from export.subjects import Subject
 from export.watching import Silent
 from models.datasets import Dataset
@@ -65,7 +66,7 @@ def evaluate(
     figures: Json = {
         "subject": {"kind": subject.kind, "title": subject.title, "device": subject.device},
         "data": {
-            "path": data,
+            "name": name_of(data),
             "test": len(work.test),
             "train": len(work.train) if work.train is not None else 0,
             "classes": list(work.parts.classes),
@@ -83,7 +84,7 @@ def evaluate(
             work.notes.append("too few images per class for a classifier: samples not classified")
     if against is not None:
         abnormal = parts.read_abnormal(subject, against, limit=limit, watch=watch)
-        figures["anomaly"] = {"against": against} | work.anomaly(abnormal)
+        figures["anomaly"] = {"against": name_of(against)} | work.anomaly(abnormal)
     figures["notes"] = [*work.parts.notes, *work.notes]
     figures["seconds"] = round(time.monotonic() - began, 1)
     return Report(figures=figures, wall=work.wall(), pairs=work.shown_pairs(), morphs=work.morphs())
@@ -99,9 +100,15 @@ class _Work:
         watch.say(f"reconstructing {len(self.test):,} images")
         self.codes, self.rebuilt = subject.run("reconstruct", self.test.images, watch=watch)
         self.linear: pca.LinearPair | None = None
-        if self.train is not None:
-            watch.say(f"fitting PCA to {len(self.train):,} images")
-            self.linear = pca.fit(self.train.images, size=subject.latent, seed=seed)
+        if self.train is not None and len(self.train) > 1:
+            known = self.references(self.train)
+            watch.say(f"fitting PCA to {len(known):,} images")
+            self.linear = pca.fit(known.images, size=subject.latent, seed=seed)
+
+    def references(self, train: Dataset) -> Dataset:
+        """As many training images as 1-NN and PCA can hold, evenly spread."""
+        room = max(2, MAX_REFERENCE_NUMBERS // int(np.prod(self.subject.spec.shape)))
+        return train.limited(min(MAX_REFERENCES, room))
 
     def rng(self) -> np.random.Generator:
         return np.random.Generator(np.random.Philox(key=self.seed))
@@ -138,8 +145,7 @@ class _Work:
 
     def neighbours(self, train: Dataset, linear: pca.LinearPair) -> Json:
         """1-NN class accuracy: references are training images, queries test images."""
-        room = max(1, MAX_REFERENCE_NUMBERS // int(np.prod(self.subject.spec.shape)))
-        references = train.limited(min(MAX_REFERENCES, room))
+        references = self.references(train)
         queries = self.test.limited(MAX_QUERIES)
         figures: Json = {"references": len(references), "queries": len(queries)}
 
@@ -192,8 +198,10 @@ class _Work:
     def anomaly(self, abnormal: Dataset) -> Json:
         """AUROC of each score term, and of PCA's squared error, for telling the two sets apart."""
         self.watch.say(f"scoring {len(self.test):,} normal and {len(abnormal):,} other images")
-        normal = self.subject.run("score", self.test.images, watch=self.watch)[0]
-        other = self.subject.run("score", abnormal.images, watch=self.watch)[0]
+        normal, other = (
+            self.subject.run("score", images, outputs=1, watch=self.watch)[0]
+            for images in (self.test.images, abnormal.images)
+        )
         figures: Json = {
             "normal": len(normal),
             "abnormal": len(other),
@@ -234,5 +242,9 @@ class _Work:
 
 def _squared_error(linear: pca.LinearPair, images: Images) -> npt.NDArray[np.float64]:
     """Mean squared error of each image, as the term l2 has it."""
-    difference = images.astype(np.float32) - linear.decode(linear.encode(images))
-    return np.square(difference / 255.0).reshape(len(images), -1).mean(axis=1).astype(np.float64)
+    errors = []
+    for start in range(0, len(images), pca.ROWS):
+        some = images[start : start + pca.ROWS]
+        difference = some.astype(np.float32) - linear.decode(linear.encode(some))
+        errors.append(np.square(difference / 255.0).reshape(len(some), -1).mean(axis=1))
+    return np.concatenate(errors).astype(np.float64)

@@ -42,14 +42,14 @@ def sections(figures: Json) -> Iterator[Section]:
         yield _neighbours(figures["one_nn"])
     yield _codes(figures["codes"])
     if "anomaly" in figures:
-        yield _anomaly(figures["anomaly"], data["path"])
+        yield _anomaly(figures["anomaly"], data["name"])
     if "samples" in figures:
         yield _samples(figures["samples"], figures["seed"])
 
 
 def text(figures: Json) -> str:
     """A table for a terminal."""
-    lines = [f"{figures['subject']['title']} on {figures['data']['path']}"]
+    lines = [f"{figures['subject']['title']} on {figures['data']['name']}"]
     found = list(sections(figures))
     width = max(len(what) for section in found for what, _ in section.rows)
     for section in found:
@@ -64,7 +64,7 @@ def markdown(figures: Json) -> Iterator[str]:
     """The same as lines of Markdown."""
     data, subject = figures["data"], figures["subject"]
     yield (
-        f"Measured on {data['path']} by `biject evaluate`, on the {subject['device']}.  "
+        f"Measured on {data['name']} by `biject evaluate`, on the {subject['device']}.  "
         "Mean absolute error is mean |x - G(E(x))| / 255 over all pixels and channels."
     )
     for section in sections(figures):
@@ -127,7 +127,7 @@ def _codes(found: Json) -> Section:
     )
 
 
-def _anomaly(found: Json, path: str) -> Section:
+def _anomaly(found: Json, name: str) -> Section:
     rows = [
         (f"{term}{' (default)' if term == found['default'] else ''}", f"{value:.4f}")
         for term, value in found["auroc"].items()
@@ -135,7 +135,7 @@ def _anomaly(found: Json, path: str) -> Section:
     if "pca_l2" in found:
         rows.append(("PCA, l2", f"{found['pca_l2']:.4f}"))
     return Section(
-        f"AUROC, {found['normal']:,} images of {path} against {found['abnormal']:,} "
+        f"AUROC, {found['normal']:,} images of {name} against {found['abnormal']:,} "
         f"of {found['against']}",
         rows,
     )

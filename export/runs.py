@@ -1,5 +1,8 @@
 """What a run directory says, in the words of a bundle."""
 
+import os
+import shlex
+from pathlib import Path
 from typing import Any
 
 from export.graphs import Pair
@@ -28,19 +31,36 @@ def preprocess_of(trained: TrainedPair) -> dict[str, Any]:
 
 def facts_of(trained: TrainedPair, *, command: str) -> dict[str, Any]:
     """The manifest's keys that only the run knows; `command` is what asked for the export."""
-    config, found = trained.config, trained.found
-    kept = ("items", "held_out", "device", "torch", "command", "fingerprint")
+    config, found = trained.config.to_dict(), trained.found
+    config["data"]["path"] = name_of(config["data"]["path"])
+    kept = ("items", "held_out", "device", "torch", "fingerprint")
     return {
-        "pairing": config.model.pairing,
-        "objective": config.model.objective,
+        "pairing": trained.config.model.pairing,
+        "objective": trained.config.model.objective,
         "training": {
-            "config": config.to_dict(),
-            "data": config.data.path,
+            "config": config,
+            "data": config["data"]["path"],
             "data_classes": list(found.get("classes", ())),
-            "licence": config.data.licence,
+            "licence": trained.config.data.licence,
             "steps": trained.step,
             "seconds": round(trained.seconds, 1),
             **{key: found[key] for key in kept if key in found},
-            "export": command,
+            "commands": [without_folders(each) for each in found.get("commands", ())],
+            "export": without_folders(command),
         },
     }
+
+
+def name_of(data: str) -> str:
+    """What data is called in a bundle: a bundle travels, and no folder of this machine with it."""
+    return Path(data).name or data
+
+
+def without_folders(command: str) -> str:
+    """A command line whose absolute paths are cut down to their last part.
+
+    What follows "  # " is a remark and stays as it is.
+    """
+    typed, mark, remark = command.partition("  # ")
+    words = (Path(w).name if os.path.isabs(w) else w for w in shlex.split(typed))
+    return shlex.join(words) + mark + remark

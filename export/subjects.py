@@ -49,10 +49,15 @@ class Subject:
     answer: Callable[[str, Array], Sequence[Array]]  # graph, some rows -> its outputs
     opened: Bundle | None = None
 
-    def run(self, graph: str, rows: Array, *, watch: Silent) -> list[Array]:
-        """The outputs of `graph` for any number of rows, computed some at a time."""
+    def run(
+        self, graph: str, rows: Array, *, outputs: int | None = None, watch: Silent
+    ) -> list[Array]:
+        """The first `outputs` of `graph`, all for None, of any number of rows.
+
+        Computed some at a time: a heat map of every image may not fit into memory.
+        """
         starts = watch.track(range(0, len(rows), ROWS), graph)
-        parts = [self.answer(graph, rows[i : i + ROWS]) for i in starts]
+        parts = [self.answer(graph, rows[i : i + ROWS])[:outputs] for i in starts]
         return [np.concatenate(each) for each in zip(*parts, strict=True)]
 
     def fresh_encoder(self, seed: int) -> nn.Module | None:

@@ -55,13 +55,13 @@ def train(
     \b
     Example:
         biject train models/configs/digits.toml --out runs/digits
-        biject train --resume runs/digits
+        biject train --resume runs/digits --set train.lr=1e-4
     """
     with _one_sentence():
         if resume is not None:
-            if config_path or data or out or overrides or dry_run:
-                raise BadConfig("--resume takes only --steps and --device: all else is in the run")
-            run = _resumed(resume, steps, device)
+            if config_path or data or out or dry_run:
+                raise BadConfig("--resume takes only --steps, --set and --device besides the run")
+            run = _resumed(resume, steps, device, overrides)
         elif config_path is None:
             raise BadConfig("name a config (CONFIG.toml), or a run to continue (--resume RUN)")
         else:
@@ -90,16 +90,23 @@ def _with_steps(config: Config, steps: int | None) -> Config:
 def _begun(config: Config, out: Path, device: str) -> loop.Run:
     loop.check(config)  # before minutes of reading images
     run = _opened(out, config, device)
-    run.begin(shlex.join(["biject", *sys.argv[1:]]))
+    run.begin(_command())
     return run
 
 
-def _resumed(out: Path, steps: int | None, device: str) -> loop.Run:
-    config, found = checkpoint.read_config(out)
-    checkpoint.latest(out)
-    run = _opened(out, _with_steps(config, steps), device)
-    run.resume(found)
+def _resumed(out: Path, steps: int | None, device: str, overrides: tuple[str, ...]) -> loop.Run:
+    before, found = checkpoint.read_config(out)
+    config = _with_steps(before.changed(overrides), steps)
+    if (config.data, config.model) != (before.data, before.model):
+        raise BadConfig("a run goes on with its own data and model: --set another section")
+    loop.check(config)
+    run = _opened(out, config, device)
+    run.resume(found, _command())
     return run
+
+
+def _command() -> str:
+    return shlex.join(["biject", *sys.argv[1:]])
 
 
 def _opened(out: Path, config: Config, device: str) -> loop.Run:

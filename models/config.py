@@ -134,6 +134,13 @@ class Config:
             train=_section(TrainConfig, "train", tables.get("train", {})),
         )
 
+    def changed(self, overrides: Sequence[str]) -> Self:
+        """This config with `section.key=value` overrides applied to it."""
+        tables = self.to_dict()
+        for override in overrides:
+            _apply(tables, override)
+        return type(self).from_dict(tables)
+
     def to_dict(self) -> dict[str, Any]:
         """Nested plain values that `from_dict` turns back into an equal config."""
         return asdict(self)

@@ -35,9 +35,9 @@ _SIGNATURES: Final = (
 _PNG_KEPT: Final = frozenset({b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"IDAT", b"IEND"})
 _ANCILLARY: Final = 0x20  # this bit of a chunk's first letter: a decoder may skip it
 
-# A marker is 0xFF, perhaps repeated, and a byte that is neither 0xFF nor 0 (a stuffed zero).
-_JPEG_MARKER: Final = re.compile(rb"\xff([^\x00\xff])", re.DOTALL)
-_JPEG_ALONE: Final = frozenset({0x01, *range(0xD0, 0xD9)})  # TEM, RST0..7, SOI: no length follows
+# A marker is 0xFF, perhaps repeated, and a byte that is neither 0xFF nor 0 (a stuffed zero).  Those
+# without a length (TEM, RST0 to RST7, SOI) are passed over.
+_JPEG_MARKER: Final = re.compile(rb"\xff([^\x00\x01\xd0-\xd8\xff])", re.DOTALL)
 _JPEG_EOI, _JPEG_SOS, _JPEG_APP1 = 0xD9, 0xDA, 0xE1
 # SOF, DHT, DAC, SOS, DQT, DRI; APP0 and APP14, which decide how colours are stored.
 _JPEG_KEPT: Final = frozenset({*range(0xC0, 0xD0), _JPEG_SOS, 0xDB, 0xDD, 0xE0, 0xEE})
@@ -98,52 +98,56 @@ def essential_png(data: bytes) -> bytes:
 def essential_jpeg(data: bytes) -> bytes:
     """The JPEG without comments, profiles, previews and other makers' segments; Exif stays.
 
-    What follows the first scan is kept as it is; of a file that holds several JPEGs (MPO) a
-    decoder then finds the first alone.
+    Behind the image's end nothing is looked at: phones keep more images (MPO) and films there.
 
     Raises:
         Unprocessable: no scan is found, or too many segments or scans.
     """
     kept: list[memoryview] = []
-    view, at, kept_from = memoryview(data), 2, 0
+    view, at, kept_from, scans = memoryview(data), 2, 0, 0
     for _ in range(MAX_PARTS):
         marker = _JPEG_MARKER.search(data, at)
         if marker is None or (code := data[marker.end() - 1]) == _JPEG_EOI:
-            raise Unprocessable("a JPEG that ends before its pixels begin")
+            break  # if it ends early, the decoder judges what is there
         start, end = marker.span()
-        if code not in _JPEG_ALONE:
-            end += max(2, int.from_bytes(data[end : end + 2], "big"))
+        end += max(2, int.from_bytes(data[end : end + 2], "big"))
         if code == _JPEG_APP1:
             wanted = data.startswith(b"Exif\0", start + 4)
         else:
             wanted = code in _JPEG_KEPT
-        if not wanted or start > at:  # start > at: junk lies between the segments
+        if not scans and (not wanted or start > at):  # start > at: junk lies between segments
             if at > kept_from:
                 kept.append(view[kept_from:at])
             kept_from = start if wanted else end
-        if code == _JPEG_SOS:
-            break
+        scans += code == _JPEG_SOS
+        if scans > MAX_SCANS:
+            raise Unprocessable(f"a JPEG of more than {MAX_SCANS} scans")
         at = end
     else:
         raise Unprocessable(f"a JPEG of more than {MAX_PARTS:,} segments")
-    if data.count(b"\xff\xda", start) > MAX_SCANS:
-        raise Unprocessable(f"a JPEG of more than {MAX_SCANS} scans")
+    if not scans:
+        raise Unprocessable("a JPEG that ends before its pixels begin")
     return b"".join([*kept, view[kept_from:]]) if kept_from else data
 
 
 def plain_bmp(data: bytes) -> bytes:
-    """The BMP, as it is.  Raises UnsupportedType for a run-length coded one: Pillow decodes those
-    in Python, byte by byte and holding the interpreter, for half a minute at 64 MiB."""
-    (header,) = struct.unpack_from("<I", data.ljust(34, b"\0"), 14)
-    (compression,) = struct.unpack_from("<I", data.ljust(34, b"\0"), 30)
-    if header >= 40 and compression in (1, 2):
+    """The BMP, as it is.
+
+    Raises UnsupportedType for a run-length coded one: Pillow decodes those in Python, byte by byte
+    and holding the interpreter, for half a minute at 64 MiB.
+    """
+    header, packing = struct.unpack_from("<14xI12xI", data[:34].ljust(34, b"\0"))
+    if header >= 40 and packing in (1, 2):
         raise UnsupportedType("a run-length coded BMP; send it uncompressed, or as a PNG")
     return data
 
 
 def modest_webp(data: bytes, *, max_pixels: int) -> bytes:
-    """The WebP, as it is.  Raises TooLarge if its header announces more than `max_pixels`: the
-    decoder allocates the whole canvas twice as soon as the file is opened."""
+    """The WebP, as it is.
+
+    Raises TooLarge if its header announces more than `max_pixels`: the decoder allocates the whole
+    canvas twice as soon as the file is opened.
+    """
     head = data[:30].ljust(30, b"\0")
     if head[12:16] == b"VP8X":
         width = int.from_bytes(head[24:27], "little") + 1

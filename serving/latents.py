@@ -72,7 +72,7 @@ def path(waypoints: Codes, frames: int, path: Path = "slerp", prior: Prior = "no
     """Codes along the way from waypoint to waypoint: [(K - 1) * (frames - 1) + 1, Z].
 
     Each leg has `frames` codes, both ends included; a waypoint between two legs appears once.
-    The waypoints themselves are in the answer, bit for bit.
+    The waypoints themselves are in the answer, bit for bit: float64 in between sees to that.
 
     Args:
         waypoints: [K, Z], K >= 2.
@@ -91,9 +91,7 @@ def path(waypoints: Codes, frames: int, path: Path = "slerp", prior: Prior = "no
     between = slerp if path == "slerp" and prior == "normal" else lerp
     steps = np.linspace(0, 1, frames)[:-1]
     legs = [between(a, b, steps) for a, b in pairwise(waypoints)]
-    codes = np.concatenate([*legs, waypoints[-1:]], dtype=np.float32)
-    codes[:: frames - 1] = waypoints
-    return codes
+    return np.concatenate([*legs, waypoints[-1:]], dtype=np.float32)
 
 
 def lerp(a: Codes, b: Codes, steps: npt.ArrayLike) -> Codes:

@@ -32,3 +32,5 @@ def configure(form: LogFormat) -> None:
     log.handlers[:] = [handler]
     log.setLevel(logging.INFO)
     log.propagate = False
+    # It warns of every malformed form, in words of the sender's; the answer says so already.
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)

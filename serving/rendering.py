@@ -33,6 +33,7 @@ _AT: Final = np.linspace(0, 1, len(_INFERNO))
 
 _NPY_MAGIC: Final = b"\x93NUMPY"
 _MAX_NPY_HEADER: Final = 4096
+_MAX_NPY_AXES: Final = 8
 _NPY_HEADER: Final = re.compile(
     rb"\{\s*'descr':\s*'(?P<descr>[^']{1,20})',\s*'fortran_order':\s*(?P<fortran>True|False),"
     rb"\s*'shape':\s*\((?P<shape>[\d\s,]{0,400})\)\s*+,?\s*+\}\s*"
@@ -108,7 +109,7 @@ def zip_of_png(images: Pixels) -> bytes:
 
 def npy(array: npt.NDArray[Any]) -> bytes:
     """The array as an .npy file."""
-    array = np.ascontiguousarray(array)
+    array = np.asarray(array, order="C")
     header = BytesIO()
     np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
     return b"".join((header.getvalue(), array.data.cast("B") if array.size else b""))
@@ -150,6 +151,8 @@ def read_npy(data: bytes, *, dtype: npt.DTypeLike, max_rows: int | None = None) 
         )
     if not announced:
         raise Unprocessable(f"an npy file without elements: {list(shape)}")
+    if len(shape) > _MAX_NPY_AXES:
+        raise Unprocessable(f"an npy file of {len(shape)} axes; the limit is {_MAX_NPY_AXES}")
     if max_rows is not None and shape and shape[0] > max_rows:
         raise TooLarge(f"an npy file of {shape[0]:,} rows; the limit is {max_rows:,}")
     stored = wanted.newbyteorder(">" if descr[0] == ">" else "<")

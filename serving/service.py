@@ -5,22 +5,36 @@ the same way in JSON, so that BentoML's clients, its schema and BentoCloud work.
 text in all of them: BentoML would fetch a URL that a client sends in place of a file.
 """
 
+import logging
 import os
+import sys
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Any, Final
 
 import bentoml
+from bentoml.exceptions import BentoMLException
+from pydantic import ValidationError
 from starlette.responses import Response
 
 from serving import logs, telemetry
 from serving.app import routes_app
+from serving.attendance import ClientGone
 from serving.deployment import Deployment
 from serving.edge import Edge
-from serving.errors import NotReady
+from serving.errors import NotReady, ServingError
 from serving.routes.native import Native
-from serving.settings import Settings
+from serving.settings import BadSetting, Settings
 
-SETTINGS: Final = Settings.from_env(os.environ)
+
+def _settings() -> Settings:
+    try:
+        return Settings.from_env(os.environ)
+    except BadSetting as error:
+        sys.exit(f"biject: {error}")  # while BentoML imports this: not a traceback's business
+
+
+SETTINGS: Final = _settings()
 DEPLOYMENT: Final = Deployment(SETTINGS)
 _NATIVE: Final = Native(DEPLOYMENT)
 Json = dict[str, Any]
@@ -52,6 +66,7 @@ class Biject:
     @bentoml.on_startup
     def log_as_set(self) -> None:
         logs.configure(SETTINGS.log)
+        logging.getLogger("bentoml._internal.server.http_app").addFilter(_worth_a_traceback)
 
     @bentoml.api
     async def encode(
@@ -115,6 +130,14 @@ class Biject:
     ) -> Json:
         """`images` near the given one, and the `seed` that makes them again."""
         return await _answer("vary", model, images, n=n, strength=strength, seed=seed)
+
+
+def _worth_a_traceback(record: logging.LogRecord) -> bool:
+    """Whether BentoML's log should have this: strangers must not fill it with their mistakes."""
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, BentoMLException):
+        return error.error_code >= HTTPStatus.INTERNAL_SERVER_ERROR
+    return not isinstance(error, ValidationError | ServingError | ClientGone)
 
 
 async def _answer(verb: str, model: str, items: Sequence[Any], **given: Any) -> Any:

@@ -95,6 +95,16 @@ def jpeg(pixels: Pixels, **options: Any) -> bytes:
     return saved(Image.fromarray(pixels), "JPEG", quality=95, subsampling=0, **options)
 
 
+def adobe_rgb() -> bytes:
+    """A JPEG that stores RGB as such and numbers its channels 1, 2, 3, as those of YCbCr are."""
+    data = bytearray(jpeg(QUARTERS, keep_rgb=True))
+    for marker, first, step in ((b"\xff\xc0", 10, 3), (b"\xff\xda", 5, 2)):
+        at = data.index(marker) + first
+        assert data[at : at + 3 * step : step] == b"RGB"
+        data[at : at + 3 * step : step] = b"\1\2\3"
+    return bytes(data)
+
+
 def in_jpeg(data: bytes, *segments: bytes) -> bytes:
     """The JPEG with more bytes behind its first segment, which is JFIF's and 18 bytes long."""
     return data[:20] + b"".join(segments) + data[20:]
@@ -263,6 +273,7 @@ def jpegs() -> Iterable[Sound]:
     for name, data in {
         "jpeg": plain,
         "jpeg progressive": jpeg(QUARTERS, progressive=True),
+        "jpeg of RGB, which Adobe's segment alone tells": adobe_rgb(),
         "jpeg with restart markers": jpeg(QUARTERS, restart_marker_blocks=1),
         "jpeg with a profile": jpeg(QUARTERS, icc_profile=icc),
         "jpeg with comments": in_jpeg(plain, *notes * 50),
@@ -271,6 +282,7 @@ def jpegs() -> Iterable[Sound]:
         "jpeg with fill bytes before its scan": plain[:scan] + b"\xff\xff\xff" + plain[scan:],
         "jpeg with junk before its scan": plain[:scan] + b"\0junk" + plain[scan:],
         "jpeg with bytes behind its end": plain + b"\0" * 100,
+        "jpeg with a film behind its end": plain + b"\0\0\0\x18ftypmp42" + b"\xff\xda\x01" * 500,
         "mpo, of which the first counts": saved(
             Image.fromarray(QUARTERS), "MPO", quality=95, subsampling=0,
             save_all=True, append_images=[other],
@@ -366,6 +378,8 @@ def refused() -> Iterable[Refused]:
     headless = b"\x89PNG\r\n\x1a\n" + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
     yield Refused("png without header", headless, Unprocessable, "without its header")
     yield Refused("png of no size", rgb_png(NOISE[:0]), Unprocessable, "cannot be decoded (PNG)")
+    colourless = png(1, 1, 8, 3, [b"\0"])
+    yield Refused("png without its palette", colourless, Unprocessable, "without a palette")
     odd = png(1, 1, 3, 0, [b"\0"])
     yield Refused("png of 3 bits", odd, Unprocessable, "cannot be decoded (PNG)")
     packed = bmp(7, 5, 8, bytes(100), packing=1)
@@ -432,9 +446,11 @@ def bombs() -> Iterable[Refused]:
     progressive = saved(Image.fromarray(QUARTERS), "JPEG", progressive=True)
     scans = [at for at in range(len(progressive)) if progressive.startswith(b"\xff\xda", at)]
     last = progressive[scans[-1] : -2]
-    yield Refused(
-        "jpeg of 200 scans", progressive[:-2] + last * 200 + b"\xff\xd9", Unprocessable, "100 scans"
-    )
+    many = progressive[:-2] + last * 200 + b"\xff\xd9"
+    yield Refused("jpeg of 200 scans", many, Unprocessable, "more than 100 scans")
+    # An end inside a comment is no end.
+    masked = progressive[:-2] + segment(0xFE, b"\xff\xd9") + last * 200 + b"\xff\xd9"
+    yield Refused("jpeg of 200 scans, masked", masked, Unprocessable, "more than 100 scans")
 
 
 HTTP_SOUND = [

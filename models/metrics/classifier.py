@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.datasets.pixels import to_float
+
 Images = npt.NDArray[np.uint8]
 Track = Callable[[range], Iterable[int]]
 
@@ -93,4 +95,4 @@ def probabilities(classifier: Classifier, images: Images) -> npt.NDArray[np.floa
 
 
 def _inside(images: Images) -> Tensor:
-    return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1.0
+    return to_float(torch.from_numpy(images))

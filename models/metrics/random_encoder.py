@@ -11,6 +11,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from models.datasets.pixels import to_float
+
 Images = npt.NDArray[np.uint8]
 
 ROWS = 256  # images per forward pass
@@ -39,4 +41,4 @@ def features(encoder: nn.Module, images: Images) -> npt.NDArray[np.float32]:
 
 
 def _inside(images: Images) -> Tensor:
-    return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1.0
+    return to_float(torch.from_numpy(images))

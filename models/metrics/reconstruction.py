@@ -39,7 +39,7 @@ def own_to_other_ratio(
 
     0: every image comes back; 1: the reconstruction says nothing of its image.  "Another" is one
     image each, never itself, drawn as a random cycle through all; a ratio of means, not a mean of
-    ratios.
+    ratios.  Images that are all alike and all come back have 1: nothing tells them apart.
     Raises ValueError for fewer than two images.
     """
     _check(images, reconstructions)
@@ -49,7 +49,8 @@ def own_to_other_ratio(
     other = np.empty_like(cycle)
     other[cycle] = np.roll(cycle, 1)
     own = mean_distance(images=images, reconstructions=reconstructions)
-    return own / mean_distance(images=images, reconstructions=reconstructions[other])
+    apart = mean_distance(images=images, reconstructions=reconstructions[other])
+    return own / apart if apart else 1.0
 
 
 def _check(images: Images, reconstructions: Images) -> None:

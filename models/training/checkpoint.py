@@ -72,7 +72,12 @@ def save(run: Path, trainer: Trainer, *, seconds: float) -> Path:
 
 
 def restore(run: Path, trainer: Trainer) -> float:
-    """Bring `trainer` to the latest checkpoint of `run`; the seconds it had trained by then."""
+    """Bring `trainer` to the latest checkpoint of `run`; the seconds it had trained by then.
+
+    A run that was cut before its first checkpoint stays at its first step.
+    """
+    if not (run / "checkpoints" / "latest").exists():
+        return 0.0
     folder = latest(run)
     weights = _weights(folder)
     for prefix, module in trainer.modules().items():
@@ -130,7 +135,7 @@ def latest(run: Path) -> Path:
     """The folder that `checkpoints/latest` names.  Raises RunError."""
     pointer = run / "checkpoints" / "latest"
     if not pointer.exists():
-        raise RunError(f"{run} has no checkpoint yet: train it again from its config")
+        raise RunError(f"{run} has no checkpoint yet: continue it with --resume")
     folder = pointer.parent / pointer.read_text(encoding="utf-8").strip()
     if not folder.is_dir():
         raise RunError(f"{pointer} names {folder.name}, which is not there")

@@ -106,12 +106,13 @@ class Run:
         if self.out.exists() and any(self.out.iterdir()):
             raise RunError(f"{self.out} is not empty: continue with --resume, or choose another")
         (self.out / "samples").mkdir(parents=True, exist_ok=True)
-        self.found["command"] = command
-        resolved = self.config.to_dict() | {"found": self.found}
-        checkpoint.write_whole(self.out / "config.json", json.dumps(resolved, indent=2) + "\n")
+        self._write_config([command])
 
-    def resume(self, before: dict[str, Any]) -> None:
-        """Come back to the latest checkpoint.  Raises RunError if the data is not the same."""
+    def resume(self, before: dict[str, Any], command: str) -> None:
+        """Come back to the latest checkpoint; `before` is what the run had `found`.
+
+        Raises RunError if the data is not the same.
+        """
         for name in ("fingerprint", "items", "held_out"):
             if before.get(name) != self.found[name]:
                 raise RunError(f"{self.config.data.path} is not the data this run began with")
@@ -119,6 +120,8 @@ class Run:
             shutil.rmtree(partial) if partial.is_dir() else partial.unlink()
         self.seconds = checkpoint.restore(self.out, self.trainer)
         log.forget_after(self.out, self.trainer.step)
+        since = [f"{command}  # from step {self.trainer.step}"]
+        self._write_config([*before.get("commands", []), *since])
 
     def steps(self) -> Iterator[Tick]:
         """Train to the last step, one item per step.
@@ -159,6 +162,10 @@ class Run:
             if saves or last:
                 self._save()
             yield tick
+
+    def _write_config(self, commands: list[str]) -> None:
+        resolved = self.config.to_dict() | {"found": self.found | {"commands": commands}}
+        checkpoint.write_whole(self.out / "config.json", json.dumps(resolved, indent=2) + "\n")
 
     def _look(self) -> dict[str, float]:
         """Draw samples/STEP.png and measure the averaged networks on images never trained on."""

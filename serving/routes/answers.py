@@ -23,6 +23,7 @@ PNG: Final = "image/png"
 WEBP: Final = "image/webp"
 GIF: Final = "image/gif"
 ZIP: Final = "application/zip"
+_QUICK: Final = 16_384  # bytes of numbers
 _PICTURES: Final = (PNG, WEBP, GIF, ZIP)
 
 
@@ -98,6 +99,19 @@ def render(result: Result, media_type: str, context: Context) -> bytes:
     if media_type == NPY:
         return rendering.npy(_array(result))
     return _picture(result, media_type, context)
+
+
+def is_quick(result: Result, media_type: str, context: Context) -> bool:
+    """Whether `render` takes less time than a change of threads: few numbers, and no images."""
+    if media_type == JSON:
+        images = context.parameters.get("heatmap", "none") != "none" or (
+            not isinstance(result, Encoded | Scored) and context.manifest.image is not None
+        )
+        if images:
+            return False
+    elif media_type != NPY:
+        return False
+    return _array(result).nbytes <= _QUICK
 
 
 def _array(result: Result) -> Array:

@@ -61,14 +61,17 @@ def read(body: bytes, content_type: str, wanted: Wanted | None, *, max_items: in
     raise UnsupportedType(f"Content-Type {media_type or 'missing'}; this reads {_known(wanted)}")
 
 
-def query(text: str) -> list[Given]:
-    """The parameters of a query string, in order.  Raises BadRequest if it is malformed."""
+def query(given: bytes) -> list[Given]:
+    """The parameters of a query string or form, in order.  Raises BadRequest if it is malformed."""
+    if not given:
+        return []
     try:
+        text = given.decode("ascii")
         pairs = parse_qsl(
-            text, keep_blank_values=True, strict_parsing=bool(text), max_num_fields=MAX_FIELDS
+            text, keep_blank_values=True, strict_parsing=True, max_num_fields=MAX_FIELDS
         )
     except ValueError as error:
-        raise BadRequest(f"malformed query string: {error}") from error
+        raise BadRequest(f"malformed query string or form: {error}") from error
     return [Given(name, value) for name, value in pairs]
 
 
@@ -109,10 +112,7 @@ def _from_parameters(body: bytes, media_type: str) -> Payload:
         raise UnsupportedType(
             f"Content-Type {media_type or 'missing'}; this reads application/json"
         )
-    try:
-        return Payload(given=query(body.decode("ascii")))
-    except UnicodeDecodeError as error:
-        raise BadRequest("the form is not percent-encoded ASCII") from error
+    return Payload(given=query(body))
 
 
 def _from_multipart(

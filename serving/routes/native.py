@@ -81,7 +81,7 @@ class Native:
         model = self._model(request.path_params["model"], verb, trace)
         offered = answers.formats(verb, model.manifest)
         media_type = answers.negotiate(",".join(request.headers.getlist("accept")), offered)
-        given = bodies.query(request.url.query)
+        given = bodies.query(request.scope["query_string"])
         body = b"" if request.method == "GET" else await request.body()
         async with attended(request.receive, trace.deadline):
             payload = await self._payload(verb, model, body, request.headers)
@@ -154,4 +154,6 @@ class Native:
         context = answers.Context(
             verb=verb, manifest=manifest, device=model.ready.engine.device, parameters=values
         )
+        if answers.is_quick(result, media_type, context):
+            return answers.render(result, media_type, context)
         return await deployment.aside(lambda: answers.render(result, media_type, context))

@@ -1,5 +1,6 @@
 """The parameters of each verb: one table that says what is known, of which type and range."""
 
+import functools
 import math
 import operator
 import re
@@ -134,6 +135,7 @@ def _shown(given: object) -> str:
 _SEED: Final = Parameter(name="seed", kind=int, low=0, high=MAX_SEED)
 
 
+@functools.cache
 def known(verb: str, *, max_images: int, max_frames: int) -> tuple[Parameter, ...]:
     """What `verb` knows, within the server's limits."""
     return {

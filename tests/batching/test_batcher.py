@@ -390,7 +390,7 @@ def test_each_batch_is_told_to_the_figures() -> None:
 @pytest.mark.parametrize("options", [{"max_batch": 0}, {"queue_limit": 0}, {"workers": 0}])
 def test_nonsense_settings_are_refused(options: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="at least 1"):
-        Batcher(Engine().run, **{"max_batch": 1, "queue_limit": 1, "workers": 1, **options})
+        Batcher(Engine().run, **{"max_batch": 1, "queue_limit": 1, "workers": 1, **options})  # type: ignore[arg-type]
 
 
 def test_rows_that_do_not_match_are_refused() -> None:

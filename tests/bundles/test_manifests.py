@@ -219,6 +219,10 @@ WRONG = [
     ("score.calibration.scores.l1 must be a list of numbers",
      put("score.calibration", {"scores": {"l1": ["a"]}})),
     ("score.calibration.scores.l1 must be a list of finite",
+     put("score.calibration", {"scores": {"l1": [0, 1e999]}})),
+    ("score.calibration.scores.l1 must be a list of finite",
+     put("score.calibration", {"scores": {"l1": [float("nan")]}})),
+    ("score.calibration.scores.l1 must be a list of finite",
      put("score.calibration", {"scores": {"l1": [[1], [2]]}})),
 ]  # fmt: skip
 

@@ -62,7 +62,9 @@ def test_networks_see_and_give_pixels_as_in_training(shape: tuple[int, int, int]
 def mean_3x3(d: np.ndarray) -> np.ndarray:
     """The mean of each pixel's neighbours that exist, [H, W]."""
     ones = np.ones((3, 3))
-    return convolve2d(d, ones, mode="same") / convolve2d(np.ones_like(d), ones, mode="same")
+    mean: np.ndarray = convolve2d(d, ones, mode="same")
+    mean /= convolve2d(np.ones_like(d), ones, mode="same")
+    return mean
 
 
 @pytest.mark.parametrize("shape", [(16, 16, 1), (24, 40, 3), (2, 6, 3)])

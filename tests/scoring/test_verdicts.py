@@ -46,7 +46,9 @@ def test_threshold_and_p_value_decide_alike_to_the_last_bit(n: int) -> None:
     calibration = np.sort(np.random.default_rng(n).integers(0, n, n).astype(float))
     scores = np.arange(-1, n + 1, 0.5)
     p = np.array([(1 + sum(c >= s for c in calibration)) / (n + 1) for s in scores])
-    for fpr in [*(k / (n + 1) for k in range(1, n + 1)), 0.05, 0.29, 1e-6, 1 - 1e-9]:
+    ranks = np.arange(1, n + 1) / (n + 1)
+    rates = [ranks, np.nextafter(ranks, 0), np.nextafter(ranks, 1)]
+    for fpr in [*np.concatenate(rates).tolist(), 0.05, 0.29, 1e-6, 1 - 1e-9]:
         verdict = decide(scores, calibration, fpr=fpr)
         assert verdict.p_values == p.tolist()
         assert verdict.anomalous == (p <= fpr).tolist()

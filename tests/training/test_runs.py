@@ -128,9 +128,32 @@ def wait_for_step(process: subprocess.Popen[str], run: Path, step: int) -> None:
 def test_more_steps_can_be_asked_for(config: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     assert train(config, "--out", run, "--steps", 4).exit_code == 0
-    assert train("--resume", run, "--steps", 8).exit_code == 0
+    assert train("--resume", run, "--steps", 8, "--set", "weights.image=1").exit_code == 0
     assert saved_steps(run)[-1] == 8
-    assert load_pair(run).step == 8
+    pair = load_pair(run)
+    assert (pair.step, pair.config.train.steps, pair.config.weights) == (8, 8, {"image": 1.0})
+    _, second = pair.found["commands"]
+    assert second.endswith("# from step 4")
+    for line, weight in zip(log.read(run), (10, 10, 1, 1), strict=True):
+        part = {name.removeprefix("pair/"): value for name, value in line["losses"].items()}
+        games = part["sample"] + part["reconstruction"] + part["code"] + part["cycle"]
+        expected = games + weight * part["image"] + 5 * part["latent"]
+        assert part["total"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_run_cut_before_its_first_checkpoint_starts_over(config: Path, tmp_path: Path) -> None:
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert train(config, "--out", whole, "--steps", 3).exit_code == 0
+    process = start(config, "--out", cut, "--steps", "3", "--set", "train.sample_every=1")
+    while process.poll() is None and not (cut / "samples/1.png").exists():
+        time.sleep(0.002)
+    process.kill()
+    process.communicate()
+    if not (cut / "checkpoints/latest").exists():  # else it was faster than the signal
+        with pytest.raises(RunError, match="no checkpoint yet"):
+            load_pair(cut)
+    assert train("--resume", cut).exit_code == 0
+    assert weights(cut) == weights(whole)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(config: Path, tmp_path: Path) -> None:
@@ -205,7 +228,9 @@ def test_wrong_use_of_run_directories(config: Path, tmp_path: Path) -> None:
     cases: list[tuple[list[object], str]] = [
         ([config, "--out", run], "not empty"),
         (["--resume", tmp_path / "nowhere"], "no run directory"),
-        (["--resume", run, "--set", "train.lr=1"], "--resume takes only"),
+        (["--resume", run, "--data", "digits"], "--resume takes only"),
+        (["--resume", run, "--set", "model.latent=9"], "its own data and model"),
+        (["--resume", run, "--set", "train.lr=-1"], "must be positive"),
         ([], "name a config"),
         ([tmp_path / "no.toml"], "cannot be read"),
     ]

@@ -1,0 +1,88 @@
+"""Written graphs: free batch axis, no norm left, silent, and nothing of this machine inside."""
+
+import logging
+import warnings
+
+import onnx
+import pytest
+from small_pairs import image_pair, vector_pair
+
+from export import graphs
+from export.onnx_writer import OPSET, to_onnx
+
+
+@pytest.fixture(scope="module")
+def models() -> dict[str, onnx.ModelProto]:
+    pair = image_pair((24, 40, 3)).folded()
+    return {name: to_onnx(graph, pair) for name, graph in graphs.build(pair).items()}
+
+
+def signature(values: list[onnx.ValueInfoProto]) -> list[tuple[str, int, list[str | int]]]:
+    return [
+        (
+            v.name,
+            v.type.tensor_type.elem_type,
+            [axis.dim_param or axis.dim_value for axis in v.type.tensor_type.shape.dim],
+        )
+        for v in values
+    ]
+
+
+def test_signatures(models: dict[str, onnx.ModelProto]) -> None:
+    images = onnx.TensorProto.UINT8, ["N", 24, 40, 3]
+    latents = ("latents", onnx.TensorProto.FLOAT, ["N", 5])
+    expected = {
+        "encode": ([("images", *images)], [latents]),
+        "decode": ([latents], [("images", *images)]),
+        "reconstruct": ([("images", *images)], [latents, ("reconstructions", *images)]),
+        "score": (
+            [("images", *images)],
+            [
+                ("terms", onnx.TensorProto.FLOAT, ["N", 4]),
+                ("heat", onnx.TensorProto.FLOAT, ["N", 24, 40]),
+            ],
+        ),
+    }
+    for name, model in models.items():
+        found = signature(list(model.graph.input)), signature(list(model.graph.output))
+        assert found == expected[name]
+        assert [(o.domain, o.version) for o in model.opset_import] == [("", OPSET)]
+
+
+def test_no_norm_is_left_and_shared_weights_are_the_same_bytes(
+    models: dict[str, onnx.ModelProto],
+) -> None:
+    large = {
+        name: {t.raw_data for t in model.graph.initializer if len(t.raw_data) >= 256}
+        for name, model in models.items()
+    }
+    for model in models.values():
+        assert "BatchNormalization" not in {node.op_type for node in model.graph.node}
+    assert large["encode"]
+    assert large["decode"]
+    assert large["reconstruct"] == large["encode"] | large["decode"]
+    assert large["score"] == large["reconstruct"]  # though E is in there twice
+
+
+def test_nothing_tells_where_the_graph_was_made(models: dict[str, onnx.ModelProto]) -> None:
+    for model in models.values():
+        data = model.SerializeToString()
+        for trace in (b"/", b".py", b"stack_trace", b"fx_node"):
+            names = [t.name.encode() for t in model.graph.initializer]
+            stripped = data
+            for tensor in model.graph.initializer:
+                stripped = stripped.replace(tensor.raw_data, b"") if tensor.raw_data else stripped
+            assert trace not in stripped, (trace, names)
+
+
+def test_writing_is_silent_and_leaves_logging_and_warnings_as_they_were(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    log = logging.getLogger("torch.onnx._internal.exporter._registration")
+    log.setLevel(logging.INFO)
+    filters = list(warnings.filters)
+    pair = vector_pair().folded()
+    to_onnx(graphs.build(pair)["encode"], pair)
+    assert capfd.readouterr() == ("", "")
+    assert log.level == logging.INFO
+    assert warnings.filters == filters

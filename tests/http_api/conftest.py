@@ -1,0 +1,85 @@
+"""Real servers on real sockets: uvicorn in a thread, over the oracle's bundle."""
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx
+import pytest
+import uvicorn
+from oracle import make_oracle
+
+from serving.app import routes_app
+from serving.deployment import Deployment
+from serving.edge import Edge
+from serving.settings import Settings
+
+
+class Served(NamedTuple):
+    """A running server, from outside and from inside."""
+
+    client: httpx.Client
+    port: int
+    deployment: Deployment
+    server: uvicorn.Server
+    thread: threading.Thread
+
+
+Serve = Callable[..., AbstractContextManager[Served]]
+
+
+@contextlib.contextmanager
+def served(settings: Settings, *, wait: bool = True) -> Iterator[Served]:
+    """A server with these settings, until the block ends."""
+    deployment = Deployment(settings)
+    app = Edge(routes_app(deployment), deployment=deployment)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none"))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        try:
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
+                end = time.monotonic() + 20
+                path = "/readyz" if wait else "/livez"
+                while time.monotonic() < end and client.get(path).status_code != 200:
+                    time.sleep(0.01)
+                yield Served(client, port, deployment, server, thread)
+        finally:
+            server.should_exit = True
+            thread.join(20)
+            assert not thread.is_alive()
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """oracle/1 (8 x 8 x 3, calibrated for l1), grey/1 (8 x 8 x 1), grey/2."""
+    folder = tmp_path_factory.mktemp("served")
+    l1 = [i / 1000 for i in range(99)]
+    make_oracle(folder, calibration={"l1": l1})
+    make_oracle(folder, name="grey", channels=1)
+    make_oracle(folder, name="grey", version=2, channels=1)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def client(models: Path) -> Iterator[httpx.Client]:
+    """A client of a server of `models` whose default is the oracle."""
+    with served(Settings(models=models, default="oracle")) as running:
+        yield running.client
+
+
+@pytest.fixture(scope="session")
+def serve(models: Path) -> Serve:
+    """Start a server of `models` with other settings, for a block."""
+
+    def start(*, wait: bool = True, **settings: Any) -> AbstractContextManager[Served]:
+        given = {"models": models, "default": "oracle", **settings}
+        return served(Settings(**given), wait=wait)
+
+    return start

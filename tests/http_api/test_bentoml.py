@@ -1,0 +1,201 @@
+"""The same service under `bentoml serve`, asked by BentoML's own client and by ours."""
+
+import base64
+import io
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from bentoml.exceptions import BentoMLException
+from oracle import oracle_decode, oracle_encode, oracle_reconstruct, oracle_score
+from PIL import Image
+
+from serving import latents as latent_space
+
+ROOT = Path(__file__).resolve().parents[2]
+IMAGES = np.random.default_rng(3).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
+CODES = oracle_encode(IMAGES)
+
+
+def uri(image: Any) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+URIS = [uri(image) for image in IMAGES]
+
+
+def pixels(uris: list[str]) -> Any:
+    files = [io.BytesIO(base64.b64decode(one.partition(",")[2])) for one in uris]
+    return np.stack([np.asarray(Image.open(file)) for file in files])
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("bentoml") / "log"
+
+
+@pytest.fixture(scope="module")
+def url(models: Path, log: Path) -> Iterator[str]:
+    """A server as BentoML starts it from the project's root, with its settings in BIJECT_*."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "bentoml", "serve", "--host", "127.0.0.1", "--port", str(port)],
+            cwd=ROOT,
+            env={
+                **os.environ,
+                "BIJECT_MODELS": str(models),
+                "BIJECT_DEFAULT": "oracle",
+                "BIJECT_MAX_BODY_BYTES": "1000000",
+                "BENTOML_DO_NOT_TRACK": "True",
+            },
+            stdout=file,
+            stderr=file,
+        )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        wait_until_ready(process, url, log)
+        yield url
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+
+
+def wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        assert process.poll() is None, log.read_text()
+        try:
+            if httpx.get(url + "/readyz").status_code == 200:
+                return
+        except httpx.TransportError:
+            time.sleep(0.1)
+    raise AssertionError(log.read_text())
+
+
+@pytest.fixture(scope="module")
+def client(url: str) -> Iterator[Any]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # bentoml's own imports use what pydantic is giving up
+        from bentoml import SyncHTTPClient
+    with SyncHTTPClient(url) as client:
+        yield client
+        client._temp_dir.cleanup()  # bentoml leaves it to the garbage collector, which complains
+
+
+def test_the_typed_methods_give_what_numpy_gives(client: Any) -> None:
+    encoded = client.encode(images=URIS)
+    np.testing.assert_allclose(encoded["latents"], CODES, atol=1e-5)
+    assert encoded["usage"]["device"] == "cpu"
+    packed = client.encode(images=URIS, encoding_format="base64")["latents"]
+    np.testing.assert_allclose(
+        np.frombuffer(base64.b64decode(packed[1]), "<f4"), CODES[1], atol=1e-5
+    )
+    made = client.decode(latents=CODES.tolist())["images"]
+    np.testing.assert_array_equal(pixels(made), oracle_decode(CODES))
+    back = client.reconstruct(images=URIS, model="oracle@1")
+    np.testing.assert_array_equal(pixels(back["images"]), oracle_reconstruct(IMAGES))
+    scored = client.score(images=URIS, by="l2", heatmap="map")
+    np.testing.assert_allclose(
+        [one["score"] for one in scored["results"]], oracle_score(IMAGES).terms[:, 1], atol=1e-6
+    )
+    assert scored["results"][0]["heatmap"].startswith("data:image/png;base64,")
+    morph = client.interpolate(images=URIS, frames=4)["images"]
+    assert np.abs(pixels(morph).astype(int) - oracle_decode(latent_space.path(CODES, 4))).max() <= 1
+    drawn = client.sample(n=2, seed=5)
+    wanted = oracle_decode(latent_space.sample(5, 2, 48, "normal"))
+    np.testing.assert_array_equal(pixels(drawn["images"]), wanted)
+    varied = client.vary(images=URIS[:1], n=2, seed=5)
+    assert (varied["seed"], len(varied["images"])) == (5, 2)
+
+
+def test_a_typed_call_is_refused_as_any_other(client: Any) -> None:
+    calls: list[tuple[Callable[[], Any], str]] = [
+        (lambda: client.encode(images=[URIS[0], "!!"]), '"index":1'),
+        (lambda: client.encode(images=["http://127.0.0.1/a.png"]), "never fetched"),
+        (lambda: client.encode(images=URIS, model="nope"), "there is: grey, oracle"),
+        (lambda: client.sample(n=0), "n must be at least 1"),
+        (lambda: client.score(images=URIS, by="magic"), "l1, l2, l2s, cycle"),
+    ]
+    for call, words in calls:
+        with pytest.raises(BentoMLException, match="request_id") as caught:
+            call()
+        assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "words"),
+    [
+        ("POST", "/encode", b"{}", 400, "images"),
+        ("POST", "/encode", b'{"images": 3}', 400, "images"),
+        ("POST", "/sample", b'{"n": "many"}', 400, "n"),
+        ("POST", "/encode", b"{", 400, ""),
+        ("GET", "/encode", b"", 405, "GET"),
+        ("GET", "/nope", b"", 404, "/nope"),
+        ("POST", "/v1/models/default/dream", b"", 404, "dream"),
+        ("GET", "/v1/models/default/encode", b"", 405, "GET"),
+        ("POST", "/encode", bytes(1_500_000), 413, "1,000,000 bytes"),
+    ],
+)
+def test_every_route_has_our_errors(
+    url: str, method: str, path: str, body: bytes, status: int, words: str
+) -> None:
+    headers = {"Content-Type": "application/json", "X-Request-ID": "me"}
+    answer = httpx.request(method, url + path, content=body, headers=headers)
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["x-request-id"] == answer.json()["request_id"] == "me"
+    assert words in answer.json()["detail"]
+
+
+def test_chunked_bodies_are_limited_on_bentomls_routes_too(url: str) -> None:
+    pieces = (bytes(100_000) for _ in range(20))
+    answer = httpx.post(url + "/encode", content=pieces)
+    assert (answer.status_code, "1,000,000" in answer.json()["detail"]) == (413, True)
+
+
+def test_the_mounted_routes_are_the_same(url: str) -> None:
+    answer = httpx.post(
+        url + "/v1/models/default/reconstruct",
+        files=[("images", ("a.png", base64.b64decode(one.partition(",")[2]))) for one in URIS],
+        headers={"Accept": "application/zip"},
+    )
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/zip")
+    assert "queue;dur=" in answer.headers["server-timing"]
+    assert "/v1/models" in httpx.get(url + "/").text
+    text = httpx.get(url + "/metrics").text
+    assert 'biject_requests_total{model="oracle",status="200",verb="reconstruct"}' in text
+
+
+def test_the_schema_knows_the_typed_methods_and_no_files(url: str) -> None:
+    routes = {one["name"]: one for one in httpx.get(url + "/schema.json").json()["routes"]}
+    assert {"encode", "decode", "reconstruct", "score", "interpolate", "sample", "vary"} <= set(
+        routes
+    )
+    assert '"file"' not in str(routes).replace("'", '"')
+
+
+def test_pickles_are_refused(url: str) -> None:
+    headers = {"Content-Type": "application/vnd.bentoml+pickle"}
+    answer = httpx.post(url + "/encode", content=b"\x80\x04N.", headers=headers)
+    assert (answer.status_code, answer.headers["content-type"]) == (415, "application/problem+json")
+
+
+def test_the_log_has_no_tracebacks_for_a_clients_mistakes(url: str, log: Path) -> None:
+    httpx.post(url + "/encode", json={"images": 3})
+    httpx.post(url + "/encode", content=(bytes(100_000) for _ in range(20)))
+    time.sleep(0.1)
+    assert "Traceback" not in log.read_text()
