@@ -41,7 +41,7 @@ def config(data: Path) -> Config:
         {
             "data": {"path": str(data), "holdout": 0.25},
             "model": {"image": list(SHAPE), "latent": 4, "width": 4, "critic_norm": "spectral"},
-            "train": {"steps": 3, "batch": 8, "threads": 1, "checkpoint_every": 3},
+            "train": {"steps": 3, "seed": 5, "batch": 8, "threads": 1, "checkpoint_every": 3},
         }
     )
 

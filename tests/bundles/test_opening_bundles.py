@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from oracle import make_oracle
 
+from oracle import make_oracle
 from serving.bundle import Bundle, find_bundles, read, sha256_of
 from serving.errors import BundleError
 from serving.images import ImageSpec

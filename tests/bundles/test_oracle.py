@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
-from oracle import make_oracle, oracle_decode, oracle_encode, oracle_reconstruct, oracle_score
 
+from oracle import make_oracle, oracle_decode, oracle_encode, oracle_reconstruct, oracle_score
 from serving.bundle import read
 
 

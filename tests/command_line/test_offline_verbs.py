@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 from click.testing import CliRunner, Result
-from oracle import make_oracle, oracle_decode, oracle_encode, oracle_reconstruct, oracle_score
 from PIL import Image
 
+from oracle import make_oracle, oracle_decode, oracle_encode, oracle_reconstruct, oracle_score
 from serving import cli
 from serving import latents as latent_space
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 from click.testing import CliRunner
-from oracle import make_oracle
 
+from oracle import make_oracle
 from serving.cli import serve
 from serving.settings import VARIABLES, BadSetting, Settings
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 import pytest
-from oracle import oracle_encode, oracle_reconstruct, oracle_score
 
+from oracle import oracle_encode, oracle_reconstruct, oracle_score
 from serving import engine as engine_module
 from serving.bundle import read
 from serving.engine import Engine, usable_cores

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bars import make_run, write_data
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from bars import make_run, write_data
 from biject import main
 from export import bundle_writer
 from export.errors import ParityFailure

@@ -5,16 +5,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bars import make_run, write_data
-from oracle import make_oracle, oracle_encode, oracle_reconstruct, oracle_score
+import torch
 from scipy.stats import mannwhitneyu
 
+from bars import config, make_run, write_data
 from export import parts
 from export.errors import BadData
 from export.evaluate import evaluate
 from export.subjects import Subject, open_subject
 from export.watching import Silent
 from models.errors import DataError
+from models.training.loop import Run, read_data
+from oracle import make_oracle, oracle_encode, oracle_reconstruct, oracle_score
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +121,9 @@ def test_the_data_of_training_is_known_by_its_hash(run: Path, folder: Path) -> N
     assert single.train is not None
     assert (len(single.train), len(single.test)) == (90, 30)  # a quarter was held out
     assert "measured on what training held out" in single.notes[0]
+    again = Run(run.parent / "never", config(folder / "single.npz"),
+                read_data(config(folder / "single.npz")), torch.device("cpu"))  # fmt: skip
+    assert np.array_equal(single.train.images, again.batches.items.numpy())
     both = np.concatenate([single.train.images, single.test.images])
     assert len(np.unique(both.reshape(120, -1), axis=0)) == 120  # no image is in both parts
     other = parts.read(subject, str(folder / "noise.npz"), watch=Silent())

@@ -13,7 +13,6 @@ import onnx
 import pytest
 import torch
 from onnx import numpy_helper
-from small_pairs import image_pair, vector_pair
 
 from export import bundle_writer, checks, graphs, onnx_writer, parity, probes
 from export.destination import destination
@@ -22,6 +21,7 @@ from export.graphs import Graph, Pair
 from serving.bundle import Prior, read
 from serving.engine import Engine
 from serving.errors import BundleError
+from small_pairs import image_pair, vector_pair
 
 STRETCH = {"fit": "stretch", "filter": "lanczos", "background": 255}
 Writer = Callable[[Graph, Pair], onnx.ModelProto]

@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from small_pairs import image_pair, unsettle
 from torch import nn
 
 from export.errors import BadNetworks
 from export.folding import Affine, folded
+from small_pairs import image_pair, unsettle
 
 CHAINS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], int]] = {
     # name: the network, its input's shape, how many Affine must remain

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 from scipy.signal import convolve2d
-from small_pairs import image_pair, vector_pair
 from torch import Tensor, nn
 
 from export import graphs, probes
 from export.graphs import DecodeGraph, EncodeGraph, Pair, ReconstructGraph, ScoreGraph
 from models.datasets.pixels import to_float, to_uint8
+from small_pairs import image_pair, vector_pair
 
 
 def noise(rows: int, shape: tuple[int, ...]) -> np.ndarray:

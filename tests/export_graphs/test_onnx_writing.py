@@ -5,10 +5,10 @@ import warnings
 
 import onnx
 import pytest
-from small_pairs import image_pair, vector_pair
 
 from export import graphs
 from export.onnx_writer import OPSET, to_onnx
+from small_pairs import image_pair, vector_pair
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 import uvicorn
-from oracle import make_oracle
 
+from oracle import make_oracle
 from serving.app import routes_app
 from serving.deployment import Deployment
 from serving.edge import Edge

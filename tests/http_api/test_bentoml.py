@@ -17,9 +17,9 @@ import httpx
 import numpy as np
 import pytest
 from bentoml.exceptions import BentoMLException
-from oracle import oracle_decode, oracle_encode, oracle_reconstruct, oracle_score
 from PIL import Image
 
+from oracle import oracle_decode, oracle_encode, oracle_reconstruct, oracle_score
 from serving import latents as latent_space
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,9 +12,9 @@ from typing import Any
 
 import httpx
 import pytest
-from oracle import make_oracle
 from prometheus_client.parser import text_string_to_metric_families
 
+from oracle import make_oracle
 from serving.attendance import ClientGone, attended
 from serving.registry import Registry
 

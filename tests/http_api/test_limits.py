@@ -12,8 +12,8 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from oracle import oracle_encode
 
+from oracle import oracle_encode
 from serving.engine import Engine
 
 V = "/v1/models/default/"

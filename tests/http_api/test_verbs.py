@@ -10,9 +10,9 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from oracle import oracle_decode, oracle_encode, oracle_reconstruct, oracle_score
 from PIL import Image
 
+from oracle import oracle_decode, oracle_encode, oracle_reconstruct, oracle_score
 from serving import latents as latent_space
 from serving import scoring
 

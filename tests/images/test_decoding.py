@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import odd_files
 import pytest
-from odd_files import FOLDER_SOUND, HTTP_SOUND, NOISE, REFUSED, Refused, Sound, jpeg, rgb_png, saved
 from PIL import Image
 
+import odd_files
+from odd_files import FOLDER_SOUND, HTTP_SOUND, NOISE, REFUSED, Refused, Sound, jpeg, rgb_png, saved
 from serving.errors import ServingError, TooLarge, Unprocessable, UnsupportedType
 from serving.images import FOLDER_FORMATS, ImageSpec, convert, decode, fit_array
 

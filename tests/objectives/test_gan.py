@@ -13,7 +13,7 @@ GAN = objectives.find("gan")
 
 
 def sigmoid(values: list[float]) -> np.ndarray:
-    return 1 / (1 + np.exp(-np.array(values)))
+    return np.array([1 / (1 + np.exp(-value)) for value in values])
 
 
 def test_the_critic_pays_the_cross_entropy_of_both_halves() -> None:
