@@ -46,7 +46,7 @@ class ModelConfig:
     prior: Prior = "normal"
     width: int = 64  # channels of the layer next to the image; units of an mlp's layers
     critic_width: int = 0  # the same of the critics; 0: as width
-    critic_norm: Literal["none", "spectral"] = "none"  # of the critics that see images
+    critic_norm: Literal["none", "spectral"] = "none"
 
     def __post_init__(self) -> None:
         _require(

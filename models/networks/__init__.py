@@ -92,14 +92,11 @@ def build_image_critic(model: ModelConfig) -> nn.Module:
 
 
 def build_latent_critic(model: ModelConfig) -> nn.Module:
-    """A critic of z alone, [B, Z] to [B]; never spectrally normalised.
-
-    Codes carry no fine detail a critic could win by, and a slope of at most 1 blinds it: with the
-    norm, codes of Fashion-MNIST kept variances from 0.3 to 2.7 where the prior has 1.
-    """
-    width = 16 * (model.critic_width or model.width) if model.image else model.width
+    """A critic of z alone, [B, Z] to [B]."""
+    model = _critics_own(model)
+    width = 16 * model.width if model.image else model.width
     features = mlp.VectorFeatures(vector=model.latent, width=width)
-    return Critic(features, features.size)
+    return _finished(Critic(features, features.size), model)
 
 
 def build_joint_critic(model: ModelConfig) -> nn.Module:

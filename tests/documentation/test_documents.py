@@ -1,0 +1,202 @@
+"""The documents against the code: tables are complete, links lead somewhere, commands run."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+import biject
+from documentation import console
+from documentation.console import HOST, ROOT, Shown, agree
+from models.config import Config
+from serving.latents import MAX_SEED
+from serving.routes.parameters import Parameter, known
+from serving.settings import VARIABLES, Settings
+from serving.verbs import VERBS
+
+DOCUMENTS = [console.README, *sorted((ROOT / "docs").glob("*.md"))]
+COMMANDS = console.shown(console.README.read_text(encoding="utf-8"))
+LIMITS = {"max_images": Settings().max_images, "max_frames": Settings().max_frames}
+needs_model = pytest.mark.skipif(not console.MODEL.is_dir(), reason=f"no {console.MODEL}")
+
+
+def document(name: str) -> str:
+    return (ROOT / "docs" / name).read_text(encoding="utf-8")
+
+
+def rows(text: str) -> dict[str, list[str]]:
+    """The rows of Markdown tables by their first cell, without backticks."""
+    lines = (line for line in text.splitlines() if line.startswith("| "))
+    cells = ([cell.strip().replace("`", "") for cell in line.split(" | ")] for line in lines)
+    return {first.removeprefix("| "): rest for first, *rest in cells}
+
+
+def code(text: str, language: str) -> list[str]:
+    """The fenced blocks in this language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def test_the_lines_of_a_console_block_are_told_apart() -> None:
+    text = "$ no\n```console\n$ one\na\nb\n$ two\n```\n```\n$ no\n```\n"
+    assert console.shown(text) == [Shown("one", ("a", "b")), Shown("two", ())]
+    long = "x" * 101
+    said = {"one": ["c"], "two": [long, long[:100]]}
+    wanted = f"$ one\nc\n$ two\n{'x' * 97}...\n{'x' * 100}\n```"
+    assert console.filled(text, said.__getitem__) == text.replace("$ one\na\nb\n$ two\n```", wanted)
+
+
+@pytest.mark.parametrize(
+    ("shown", "printed", "same"),
+    [
+        ("l1 0.5", "l1 0.501", True),
+        ("l1 0.5", "l1 0.503", False),
+        ("l1 0.5", "l2 0.5", False),
+        ("[1.0, 2.0]", "[1.0, 2.0, 3.0]", False),
+        ("[1.0, 2.0...", "[1.0, 2.04, 3.0]", True),
+        ("[1.0, -0...", "[1.001, -0.04]", True),
+        ("[1.0, ...", "[1.1, -0.04]", False),
+        ("[1.0, -...", "[1.0]", False),
+        ('{"a":1,"usage":{"ms":9}}', '{"a":1,"usage":{"ms":1,"b":"c"}}', True),
+        ('{"a":1,"usage":{"ms":9}}', '{"a":2,"usage":{"ms":9}}', False),
+        ('{"a":1,"us...', '{"a":1,"usage":{"ms":9}}', True),
+        ('{"request_id":"a1"}', '{"request_id":"b2c"}', True),
+        ('{"request_id":"a1...', '{"request_id":"b2c"}', True),
+        ("1e-05", "0.00002", True),
+        ("9e999", "9e999", True),
+        ("", "x", False),
+    ],
+)
+def test_shown_and_printed_lines_are_compared(shown: str, printed: str, same: bool) -> None:
+    assert agree(shown, printed) is same
+
+
+@pytest.mark.parametrize("name", VARIABLES)
+def test_every_setting_is_documented_with_flag_and_default(name: str) -> None:
+    flag, default, meaning = rows(document("operations.md"))[VARIABLES[name]]
+    assert flag == ("MODELS_DIR" if name == "models" else f"--{name.replace('_', '-')}")
+    value = getattr(Settings(), name)
+    if isinstance(value, Path):
+        value = value.relative_to(ROOT).as_posix()
+    assert default == ("none" if value in (None, ()) else str(value))
+    assert meaning.strip("| ")
+
+
+def parameters() -> list[Any]:
+    found = [(verb, one) for verb in VERBS for one in known(verb, **LIMITS)]
+    return [pytest.param(verb, one, id=f"{verb}-{one.name}") for verb, one in found]
+
+
+@pytest.mark.parametrize(("verb", "parameter"), parameters())
+def test_every_parameter_is_documented_with_type_range_and_default(
+    verb: str, parameter: Parameter
+) -> None:
+    section = re.split(r"^##+ ", document("api.md"), flags=re.MULTILINE)
+    (own,) = [text for text in section if text.startswith(f"{verb}\n")]
+    kind, default, *_ = rows(own)[parameter.name]
+    word = {int: "integer", float: "number", str: ""}[parameter.kind]
+    assert kind.startswith(word)
+    limits = (parameter.low, parameter.high, parameter.above, parameter.below)
+    wanted = ["2^63 - 1" if one == MAX_SEED else f"{one:g}" for one in limits if one is not None]
+    assert [one for one in [*wanted, *parameter.choices] if one not in kind] == []
+    if parameter.default is not None:
+        number = isinstance(parameter.default, int | float)
+        assert default == (f"{parameter.default:g}" if number else parameter.default)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_no_parameter_is_documented_that_is_not_known(verb: str) -> None:
+    own = document("api.md").partition(f"\n### {verb}\n")[2].partition("\n##")[0]
+    tables = own.split("| parameter |")[1:]
+    said = [name for table in tables for name in rows(table.partition("\n\n")[0]) if name[0] != "-"]
+    assert [name for name in said if name != "|---"] == [one.name for one in known(verb, **LIMITS)]
+
+
+@pytest.mark.parametrize("command", biject.ROOMS)
+def test_every_command_is_mentioned_and_its_help_has_an_example(command: str) -> None:
+    texts = [path.read_text(encoding="utf-8") for path in DOCUMENTS]
+    assert any(re.search(rf"\bbiject {command}\b", text) for text in texts)
+    result = CliRunner().invoke(biject.main, [command, "--help"])
+    assert (result.exit_code, "Example:" in result.output) == (0, True)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_relative_links_lead_somewhere(path: Path) -> None:
+    text = re.sub(r"^```.*?^```$", "", path.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    targets = re.findall(r"\]\(([^)\s]+)\)", text)
+    broken = []
+    for target in targets:
+        file, _, anchor = target.partition("#")
+        if re.match(r"[a-z]+:", file):
+            continue
+        aim = path.parent / file if file else path
+        if not aim.exists() or (anchor and anchor not in anchors(aim)):
+            broken.append(target)
+    assert broken == []
+
+
+def anchors(path: Path) -> set[str]:
+    """What GitHub calls the headings of a Markdown file."""
+    headings = re.findall(r"^#+ (.+)$", path.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", one.lower()).replace(" ", "-") for one in headings}
+
+
+def test_the_config_in_the_training_guide_is_one() -> None:
+    (text,) = code(document("training.md"), "toml")
+    Config.from_dict(tomllib.loads(text))
+
+
+class Place(NamedTuple):
+    """A folder to type commands in, and the port of the server they ask."""
+
+    folder: Path
+    port: int
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    folder = tmp_path_factory.mktemp("reader")
+    console.furnish(folder)
+    with console.server(folder) as port:
+        yield Place(folder, port)
+
+
+@needs_model
+@pytest.mark.parametrize("number", range(len(COMMANDS)))
+def test_the_readmes_commands_print_what_it_shows(place: Place, number: int) -> None:
+    command, output = COMMANDS[number]
+    printed = console.run(command, folder=place.folder, port=place.port)
+    for name in re.findall(r"(?<=\s)(?:-o|--out)[ =](\S+)", command):
+        check_file(place.folder / name)
+    assert output or not printed, f"no output is shown; run fill_readme.py. It prints: {printed}"
+    assert len(output) == len(printed), printed
+    differing = [pair for pair in zip(output, printed, strict=True) if not agree(*pair)]
+    assert differing == []
+
+
+def check_file(path: Path) -> None:
+    """A picture is what its name says; WebP and GIF move."""
+    if path.suffix in (".png", ".webp", ".gif"):
+        with Image.open(path) as image:
+            assert image.format == path.suffix[1:].upper()
+            assert getattr(image, "is_animated", False) is (path.suffix != ".png")
+    else:
+        assert path.stat().st_size > 0
+
+
+@needs_model
+@pytest.mark.parametrize("name", ["api.md", "bundles.md"])
+def test_the_python_in_the_documents_runs(place: Place, name: str) -> None:
+    (text,) = code(document(name), "python")
+    subprocess.run(
+        [sys.executable, "-c", text.replace(HOST, f"localhost:{place.port}")],
+        cwd=place.folder,
+        timeout=60,
+        check=True,
+    )
