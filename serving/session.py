@@ -19,6 +19,7 @@ from serving.errors import BundleError, DeviceError, ServingError
 from serving.files import Figures, WrongOutput
 from serving.images import FOLDER_FORMATS, decode
 from serving.queueing import Answer, Array, joined
+from serving.verbs import check_graph
 
 _CHUNK: Final = 32  # rows in one run of a graph
 _BLOCK: Final = 512  # images that are decoded before they are computed
@@ -41,6 +42,7 @@ class DirectRunner:
 
     async def run(self, graph: str, *inputs: Array) -> Answer:
         """The graph's outputs for all rows."""
+        check_graph(self._engine.bundle.manifest, graph)
         begin = time.monotonic()
         chunks = [
             [array[start : start + _CHUNK] for array in inputs]

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from serving import latents as latent_space
 from serving import scoring
 from serving.bundle import Manifest
+from serving.errors import NotFound
 from serving.queueing import Answer
 
 Array = npt.NDArray[Any]
@@ -214,6 +215,15 @@ async def call(
             return await interpolate(runner, manifest, rows, **own)
         case _:
             return await vary(runner, manifest, rows, **own)
+
+
+def check_graph(manifest: Manifest, graph: str) -> None:
+    """Raises NotFound where the bundle came without this graph: a hand-made one may."""
+    if graph not in manifest.graphs:
+        raise NotFound(
+            f"{manifest.name}@{manifest.version} has no graph {graph}; "
+            f"it has {', '.join(manifest.graphs)}"
+        )
 
 
 async def _aside(weight: int, work: Callable[[], Floats]) -> Floats:

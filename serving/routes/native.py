@@ -26,11 +26,13 @@ class BatchRunner:
     """Runs a model's graphs for one request through the model's batcher."""
 
     def __init__(self, model: Model, trace: Trace) -> None:
+        self._manifest = model.manifest
         self._batcher = model.ready.batcher
         self._trace = trace
 
     async def run(self, graph: str, *inputs: Array) -> Answer:
         """The graph's outputs, merged with other requests' on the way."""
+        verbs.check_graph(self._manifest, graph)
         answer = await self._batcher.submit(graph, inputs, self._trace.deadline)
         self._trace.queue_ms += answer.queue_ms
         self._trace.compute_ms += answer.compute_ms

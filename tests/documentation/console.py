@@ -52,7 +52,7 @@ def shown(text: str) -> list[Shown]:
 
 
 def filled(text: str, printed: Callable[[str], Sequence[str]]) -> str:
-    """The Markdown text, each command with what `printed` says of it in place of what stood there."""
+    """The Markdown text with what `printed` says of each command, in place of what stood there."""
     lines: list[str] = []
     for line, inside in _lines(text):
         if not inside:

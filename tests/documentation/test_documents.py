@@ -31,11 +31,11 @@ def document(name: str) -> str:
     return (ROOT / "docs" / name).read_text(encoding="utf-8")
 
 
-def rows(text: str) -> dict[str, list[str]]:
-    """The rows of Markdown tables by their first cell, without backticks."""
-    lines = (line for line in text.splitlines() if line.startswith("| "))
-    cells = ([cell.strip().replace("`", "") for cell in line.split(" | ")] for line in lines)
-    return {first.removeprefix("| "): rest for first, *rest in cells}
+def table(text: str, heading: str) -> dict[str, list[str]]:
+    """The table whose first heading this is, by its rows' first cells; empty if there is none."""
+    lines = text.partition(f"| {heading} |")[2].partition("\n\n")[0].splitlines()[2:]
+    rows = ([cell.strip("` ") for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines)
+    return {first: rest for first, *rest in rows}
 
 
 def code(text: str, language: str) -> list[str]:
@@ -79,13 +79,19 @@ def test_shown_and_printed_lines_are_compared(shown: str, printed: str, same: bo
 
 @pytest.mark.parametrize("name", VARIABLES)
 def test_every_setting_is_documented_with_flag_and_default(name: str) -> None:
-    flag, default, meaning = rows(document("operations.md"))[VARIABLES[name]]
+    flag, default, meaning = table(document("operations.md"), "variable")[VARIABLES[name]]
     assert flag == ("MODELS_DIR" if name == "models" else f"--{name.replace('_', '-')}")
     value = getattr(Settings(), name)
     if isinstance(value, Path):
         value = value.relative_to(ROOT).as_posix()
     assert default == ("none" if value in (None, ()) else str(value))
-    assert meaning.strip("| ")
+    assert meaning
+
+
+def section(verb: str) -> str:
+    """The verb's part of docs/api.md."""
+    (own,) = re.findall(rf"^### {verb}\n(.*?)^##", document("api.md"), re.MULTILINE | re.DOTALL)
+    return str(own)
 
 
 def parameters() -> list[Any]:
@@ -97,9 +103,8 @@ def parameters() -> list[Any]:
 def test_every_parameter_is_documented_with_type_range_and_default(
     verb: str, parameter: Parameter
 ) -> None:
-    section = re.split(r"^##+ ", document("api.md"), flags=re.MULTILINE)
-    (own,) = [text for text in section if text.startswith(f"{verb}\n")]
-    kind, default, *_ = rows(own)[parameter.name]
+    kind, default, _ = table(section(verb), "parameter")[parameter.name]
+    kind = kind.replace("`", "")
     word = {int: "integer", float: "number", str: ""}[parameter.kind]
     assert kind.startswith(word)
     limits = (parameter.low, parameter.high, parameter.above, parameter.below)
@@ -112,10 +117,8 @@ def test_every_parameter_is_documented_with_type_range_and_default(
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_no_parameter_is_documented_that_is_not_known(verb: str) -> None:
-    own = document("api.md").partition(f"\n### {verb}\n")[2].partition("\n##")[0]
-    tables = own.split("| parameter |")[1:]
-    said = [name for table in tables for name in rows(table.partition("\n\n")[0]) if name[0] != "-"]
-    assert [name for name in said if name != "|---"] == [one.name for one in known(verb, **LIMITS)]
+    said = list(table(section(verb), "parameter"))
+    assert said == [parameter.name for parameter in known(verb, **LIMITS)]
 
 
 @pytest.mark.parametrize("command", biject.ROOMS)

@@ -3,12 +3,17 @@
 import base64
 import io
 import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 from PIL import Image
+
+from oracle import make_oracle
 
 V = "/v1/models/default/"
 JSON = {"Content-Type": "application/json"}
@@ -309,3 +314,16 @@ def test_a_deep_document_is_malformed_not_fatal(client: httpx.Client) -> None:
     for body in ("[" * 100_000, '{"images":' * 50_000, json.dumps({"images": [[[[]]]]})):
         answer = client.post(V + "encode", content=body, headers=JSON)
         problem(answer, 422 if "[[[[" in body and body.startswith("{") else 400)
+
+
+def test_a_graph_that_a_bundle_lacks(
+    tmp_path: Path, serve: Callable[..., AbstractContextManager[Any]]
+) -> None:
+    bundle = make_oracle(tmp_path)
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    del manifest["graphs"]["decode"]
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    with serve(models=tmp_path, default=None) as running:
+        told = problem(running.client.post("/v1/models/oracle/sample"), 404)["detail"]
+        assert told == "oracle@1 has no graph decode; it has encode, reconstruct, score"
+        assert running.client.post("/v1/models/oracle/encode", content=PNG).status_code == 200

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -62,12 +63,12 @@ def served(models: Path) -> Iterator[httpx.Client]:
         process.wait(30)
 
 
-def asked(client: httpx.Client, verb: str, images: NDArray[np.uint8]) -> NDArray[np.generic]:
+def asked(client: httpx.Client, verb: str, images: NDArray[np.uint8]) -> NDArray[Any]:
     body = BytesIO()
     np.save(body, images)
     answer = client.post(f"/v1/models/digits/{verb}", content=body.getvalue(), headers=NPY)
     assert answer.status_code == 200, answer.text
-    loaded: NDArray[np.generic] = np.load(BytesIO(answer.content))
+    loaded: NDArray[Any] = np.load(BytesIO(answer.content))
     return loaded
 
 
