@@ -6,17 +6,18 @@ from typing import Final
 import click
 
 ROOMS: Final = {
-    "train": "models.cli",
-    "export": "export.cli",
-    "evaluate": "export.cli",
-    "serve": "serving.cli",
-    "encode": "serving.cli",
-    "reconstruct": "serving.cli",
-    "score": "serving.cli",
-    "sample": "serving.cli",
-    "interpolate": "serving.cli",
-}
+    "train": ("models.cli", "Train the pair of networks that a config describes."),
+    "export": ("export.cli", "Write the bundle of a run: ONNX graphs, weights, manifest."),
+    "evaluate": ("export.cli", "Measure a run or a bundle on images."),
+    "serve": ("serving.cli", "Serve a folder of bundles over HTTP."),
+    "encode": ("serving.cli", "Write the latents of images."),
+    "reconstruct": ("serving.cli", "Write G(E(x)) of images."),
+    "score": ("serving.cli", "Write how abnormal images are."),
+    "sample": ("serving.cli", "Write images drawn from the prior."),
+    "interpolate": ("serving.cli", "Write a morph through images."),
+}  # verb: its room, and a line for `biject --help`, which imports no room
 NEEDS: Final = {"models.cli": "train", "export.cli": "export"}  # room: the extra it comes with
+OWN: Final = ("models", "export", "serving")
 
 
 class Rooms(click.Group):
@@ -30,18 +31,22 @@ class Rooms(click.Group):
         """The verb's command, from its room."""
         if name not in ROOMS:
             return None
+        room, _ = ROOMS[name]
         try:
-            room = import_module(ROOMS[name])
+            command: click.Command = getattr(import_module(room), name)
         except ModuleNotFoundError as error:
-            extra = NEEDS.get(ROOMS[name])
-            if extra is None or (error.name or "").split(".")[0] in ("models", "export", "serving"):
+            if room not in NEEDS or (error.name or "").split(".")[0] in OWN:
                 raise
             raise click.UsageError(
                 f"biject {name} needs {error.name}: install the extra with "
-                f"pip install 'biject[{extra}]', or run scripts/install"
+                f"pip install 'biject[{NEEDS[room]}]', or run scripts/install"
             ) from error
-        command: click.Command = getattr(room, name)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of verbs in `biject --help`."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in ROOMS.items()])
 
 
 @click.group(cls=Rooms)

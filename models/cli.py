@@ -99,6 +99,8 @@ def _resumed(out: Path, steps: int | None, device: str, overrides: tuple[str, ..
     config = _with_steps(before.changed(overrides), steps)
     if (config.data, config.model) != (before.data, before.model):
         raise BadConfig("a run goes on with its own data and model: --set another section")
+    if config.train.seed != before.train.seed:
+        raise BadConfig("a run goes on with its own seed: another would train on held-out items")
     loop.check(config)
     run = _opened(out, config, device)
     run.resume(found, _command())
@@ -160,5 +162,8 @@ def _one_sentence() -> Iterator[None]:
         yield
     except Diverged as error:
         raise click.ClickException(str(error)) from error
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        raise click.ClickException(f"{where}{error.strerror or error}") from error
     except ModelError as error:
         raise WrongUse(str(error)) from error

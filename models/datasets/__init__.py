@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from models.datasets import archive, builtin, folder, idx, toy
-from models.datasets.dataset import Dataset, Progress, Skipped, Split, silent
+from models.datasets.dataset import Dataset, Progress, Skipped, Split, Wanted, silent
 from models.errors import DataError, UnknownName
 from serving.images import ImageSpec
 
@@ -39,7 +39,8 @@ def load(
         DataError: nothing there, no such part, no such class, or no image can be read; its text
             names what was skipped.
     """
-    return _reader(path)(path, spec, split, progress).only(classes).limited(limit)
+    wanted = Wanted(split=split, classes=None if classes is None else tuple(classes), limit=limit)
+    return _reader(path)(path, spec, wanted, progress)
 
 
 def load_vectors(path: str, size: int, *, limit: int | None = None) -> Dataset:
@@ -52,7 +53,7 @@ def load_vectors(path: str, size: int, *, limit: int | None = None) -> Dataset:
     return data.limited(limit)
 
 
-def _reader(path: str) -> Callable[[str, ImageSpec, Split, Progress], Dataset]:
+def _reader(path: str) -> Callable[[str, ImageSpec, Wanted, Progress], Dataset]:
     """The function that reads `path`, found by its form."""
     if path == "digits":
         return builtin.digits

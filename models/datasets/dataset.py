@@ -1,6 +1,6 @@
 """Data in memory: arrays, labels, and what could not be read."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Any, Literal
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from models.errors import DataError, UnknownName
 
 Split = Literal["train", "test"]
+Labels = NDArray[np.int64]  # [N], index into the names of classes
+Indices = NDArray[np.int64]
 Progress = Callable[[int, int], None]  # done, all
 
 
@@ -27,41 +29,61 @@ class Skipped:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Wanted:
+    """Which part of some data is asked for."""
+
+    split: Split = "train"  # data without a test part has only "train"
+    classes: tuple[str, ...] | None = None  # by name; None: all of them
+    limit: int | None = None  # at most so many items
+
+    def select(
+        self, count: int, labels: Labels | None, classes: tuple[str, ...]
+    ) -> tuple[Indices, Labels | None, tuple[str, ...]]:
+        """Which of `count` items are wanted, so that no other needs to be decoded.
+
+        Returns:
+            Their indices, ascending; their labels, numbered anew; the classes those point into.
+        Raises:
+            DataError: classes are wanted and the data has none.
+            UnknownName: a wanted class is not there.
+        """
+        kept = np.arange(count)
+        if self.classes is not None:
+            if labels is None:
+                raise DataError("data.classes is set, but the data has no classes")
+            for name in self.classes:
+                if name not in classes:
+                    raise UnknownName("class", name, classes)
+            number = {classes.index(name): i for i, name in enumerate(self.classes)}
+            kept = np.flatnonzero(np.isin(labels, list(number)))
+            numbers = [number.get(int(label), 0) for label in labels]
+            labels, classes = np.array(numbers, np.int64), self.classes
+        kept = kept[_spread(len(kept), self.limit)]
+        return kept, None if labels is None else labels[kept], classes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Dataset:
     """N items: images uint8 [N, H, W, C], or vectors float32 [N, D] in the same field."""
 
     images: NDArray[Any]
-    labels: NDArray[np.int64] | None = None  # [N], index into `classes`
+    labels: Labels | None = None
     classes: tuple[str, ...] = ()
     skipped: tuple[Skipped, ...] = field(default=())
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def take(self, indices: NDArray[np.int64]) -> "Dataset":
+    def take(self, indices: Indices) -> "Dataset":
         """The items at `indices`, in that order."""
         labels = None if self.labels is None else self.labels[indices]
         return replace(self, images=self.images[indices], labels=labels)
-
-    def only(self, classes: Sequence[str] | None) -> "Dataset":
-        """The items of these classes, labels renumbered; all of them for None."""
-        if classes is None:
-            return self
-        if self.labels is None:
-            raise DataError("data.classes is set, but the data has no classes")
-        for name in classes:
-            if name not in self.classes:
-                raise UnknownName("class", name, self.classes)
-        number = {self.classes.index(name): i for i, name in enumerate(classes)}
-        kept = np.flatnonzero(np.isin(self.labels, list(number)))
-        labels = np.array([number[int(label)] for label in self.labels[kept]], np.int64)
-        return replace(self, images=self.images[kept], labels=labels, classes=tuple(classes))
 
     def limited(self, limit: int | None) -> "Dataset":
         """At most `limit` items, evenly spread, so that sorted classes all stay."""
         if limit is None or limit >= len(self):
             return self
-        return self.take(np.linspace(0, len(self) - 1, limit).round().astype(np.int64))
+        return self.take(_spread(len(self), limit))
 
     def held_out(self, share: float, seed: int) -> tuple["Dataset", "Dataset"]:
         """(to train on, never to train on): a seeded random split with `share` in the second."""
@@ -76,32 +98,51 @@ class Dataset:
         return digest.hexdigest()
 
 
+def _spread(count: int, limit: int | None) -> Indices:
+    """At most `limit` of `count` indices, evenly spread."""
+    if limit is None or limit >= count:
+        return np.arange(count)
+    return np.linspace(0, count - 1, limit).round().astype(np.int64)
+
+
+def numbered(labels: NDArray[Any], count: int, source: str) -> tuple[Labels, tuple[str, ...]]:
+    """Labels of any kind as indices [N] and the sorted names they point into.
+
+    Raises DataError unless there is one label, perhaps in a column of its own, per item.
+    """
+    flat = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
+    if flat.shape != (count,):
+        raise DataError(f"{source} has labels {list(labels.shape)} for {count} images")
+    names, numbers = np.unique(flat, return_inverse=True)
+    return numbers.astype(np.int64), tuple(str(name) for name in names)
+
+
 def collected(
-    items: Iterable[tuple[str, NDArray[np.uint8] | Skipped]],
+    items: Iterable[NDArray[np.uint8] | Skipped],
     *,
     total: int,
     shape: tuple[int, int, int],
     source: str,
     progress: Progress,
-) -> tuple[NDArray[np.uint8], list[str], tuple[Skipped, ...]]:
-    """Images of one shape gathered from (name, image or why not).
+) -> tuple[NDArray[np.uint8], list[int], tuple[Skipped, ...]]:
+    """Images of one shape, gathered from images and reasons why not.
 
     Returns:
-        The images, the names of those that could be read, and the skipped ones.
+        The images that could be read, their places among all items, and the skipped ones.
     Raises:
         DataError: none could be read; names the first three.
     """
     images = np.empty((total, *shape), np.uint8)
-    names: list[str] = []
+    read: list[int] = []
     skipped: list[Skipped] = []
-    for done, (name, item) in enumerate(items, 1):
+    for done, item in enumerate(items, 1):
         if isinstance(item, Skipped):
             skipped.append(item)
         else:
-            images[len(names)] = item
-            names.append(name)
+            images[len(read)] = item
+            read.append(done - 1)
         progress(done, total)
-    if not names:
+    if not read:
         first = "; ".join(f"{s.name}: {s.reason}" for s in skipped[:3])
         raise DataError(f"no image in {source} can be read" + (f" ({first})" if first else ""))
-    return images[: len(names)], names, tuple(skipped)
+    return images[: len(read)], read, tuple(skipped)

@@ -4,14 +4,14 @@ The MVTec layout is the same tree: train/good, test/good, test/KIND, and ground_
 holds masks and is never read as images.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.datasets.dataset import Dataset, Progress, Skipped, Split, collected
+from models.datasets.dataset import Dataset, Labels, Progress, Skipped, Split, Wanted, collected
 from models.errors import DataError
 from serving.errors import ServingError
 from serving.images import ImageSpec, decode
@@ -24,28 +24,38 @@ MASKS = "ground_truth"
 AT_ONCE = 256  # files in flight: bounds memory, keeps every core decoding
 
 
-def load(path: str, spec: ImageSpec, split: Split, progress: Progress) -> Dataset:
+def load(path: str, spec: ImageSpec, wanted: Wanted, progress: Progress) -> Dataset:
     """The images below a folder, in the order of their names."""
     root = Path(path)
     files = sorted(
-        str(file.relative_to(root).as_posix())
+        name
         for file in root.rglob("*")
-        if file.suffix.lower() in SUFFIXES and file.is_file()
+        if is_image(name := file.relative_to(root).as_posix()) and file.is_file()
     )
-    chosen = part(files, split, source=path)
+    chosen = part(files, wanted.split, source=path)
+    labels, classes = classes_of(chosen, wanted.split)
+    kept, labels, classes = wanted.select(len(chosen), labels, classes)
+    chosen = [chosen[i] for i in kept]
     with ThreadPoolExecutor() as pool:
-        items: Iterator[tuple[str, NDArray[np.uint8] | Skipped]] = (
+        items = (
             item
             for start in range(0, len(chosen), AT_ONCE)
             for item in pool.map(
-                lambda name: (name, _read(root / name, name, spec)), chosen[start : start + AT_ONCE]
+                lambda name: _read(root / name, name, spec), chosen[start : start + AT_ONCE]
             )
         )
-        images, names, skipped = collected(
+        images, read, skipped = collected(
             items, total=len(chosen), shape=spec.shape, source=path, progress=progress
         )
-    labels, classes = classes_of(names, split)
+    labels = None if labels is None else labels[read]
     return Dataset(images=images, labels=labels, classes=classes, skipped=skipped)
+
+
+def is_image(name: str) -> bool:
+    """Whether a file may be an image by its name; hidden and __MACOSX files never are."""
+    path = PurePosixPath(name)
+    hidden = any(piece.startswith((".", "__")) for piece in path.parts)
+    return path.suffix.lower() in SUFFIXES and not hidden
 
 
 def part(files: Sequence[str], split: Split, *, source: str) -> list[str]:
@@ -53,7 +63,6 @@ def part(files: Sequence[str], split: Split, *, source: str) -> list[str]:
 
     Raises DataError for data without files, or without a test part.
     """
-    files = [f for f in files if not any(p.startswith((".", "__")) for p in PurePosixPath(f).parts)]
     if not files:
         raise DataError(f"{source} holds no images ({', '.join(sorted(SUFFIXES))})")
     tops = {PurePosixPath(file).parts[0] for file in files if "/" in file}
@@ -67,9 +76,7 @@ def part(files: Sequence[str], split: Split, *, source: str) -> list[str]:
     return chosen
 
 
-def classes_of(
-    names: Sequence[str], split: Split
-) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
+def classes_of(names: Sequence[str], split: Split) -> tuple[Labels | None, tuple[str, ...]]:
     """Labels [N] and class names from the folder each file lies in; (None, ()) without folders."""
     folders = [PurePosixPath(name).parent.parts for name in names]
     if all(parts and parts[0] == split for parts in folders):

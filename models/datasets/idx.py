@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from models.datasets.archive import fitted_arrays
-from models.datasets.dataset import Dataset, Progress, Split
+from models.datasets.archive import from_arrays
+from models.datasets.dataset import Dataset, Progress, Split, Wanted
 from models.errors import DataError
 from serving.images import ImageSpec
 
@@ -26,35 +26,28 @@ def is_idx_folder(path: Path) -> bool:
     return any(is_idx_name(file.name) and "images" in file.name for file in path.iterdir())
 
 
-def load_folder(path: str, spec: ImageSpec, split: Split, progress: Progress) -> Dataset:
+def load_folder(path: str, spec: ImageSpec, wanted: Wanted, progress: Progress) -> Dataset:
     """A folder in the MNIST layout: train-images..., t10k-images... and labels beside them."""
+    prefixes = PREFIXES[wanted.split]
     files = sorted(file for file in Path(path).iterdir() if is_idx_name(file.name))
-    own = [file for file in files if file.name.startswith(PREFIXES[split])]
+    own = [file for file in files if file.name.startswith(prefixes)]
     images = next((file for file in own if "images" in file.name), None)
     if images is None:
-        raise DataError(f"{path} has no {split} part: no {PREFIXES[split][0]}-images file")
-    return _load(images, spec, progress)
+        raise DataError(f"{path} has no {wanted.split} part: no {prefixes[0]}-images file")
+    return _load(images, spec, wanted, progress)
 
 
-def load_file(path: str, spec: ImageSpec, split: Split, progress: Progress) -> Dataset:
+def load_file(path: str, spec: ImageSpec, wanted: Wanted, progress: Progress) -> Dataset:
     """One idx file of images, with the labels beside it where they are."""
-    if split == "test":
+    if wanted.split == "test":
         raise DataError(f"{path} has no test part: name the folder that holds both parts")
-    return _load(Path(path), spec, progress)
+    return _load(Path(path), spec, wanted, progress)
 
 
-def _load(file: Path, spec: ImageSpec, progress: Progress) -> Dataset:
-    images = fitted_arrays(read(file), spec, source=str(file), progress=progress)
+def _load(file: Path, spec: ImageSpec, wanted: Wanted, progress: Progress) -> Dataset:
     beside = file.with_name(file.name.replace("images", "labels").replace("idx3", "idx1"))
-    if beside == file or not beside.exists():
-        return Dataset(images=images)
-    labels = read(beside)
-    if labels.shape != (len(images),):
-        raise DataError(f"{beside} has labels {labels.shape} for {len(images)} images")
-    names, numbers = np.unique(labels, return_inverse=True)
-    return Dataset(
-        images=images, labels=numbers.astype(np.int64), classes=tuple(str(n) for n in names)
-    )
+    labels = read(beside) if beside != file and beside.exists() else None
+    return from_arrays(read(file), labels, spec, wanted, source=str(file), progress=progress)
 
 
 def read(file: Path) -> NDArray[np.uint8]:

@@ -71,6 +71,17 @@ def save(run: Path, trainer: Trainer, *, seconds: float) -> Path:
     return final
 
 
+def tidy(run: Path) -> None:
+    """Remove what a kill left behind: half-written files, and steps that `latest` never named."""
+    root = run / "checkpoints"
+    for partial in root.glob(f"*{PARTIAL}"):
+        shutil.rmtree(partial) if partial.is_dir() else partial.unlink()
+    newest = int(latest(run).name) if (root / "latest").exists() else -1
+    for step in saved_steps(run):
+        if step > newest:
+            shutil.rmtree(root / str(step))
+
+
 def restore(run: Path, trainer: Trainer) -> float:
     """Bring `trainer` to the latest checkpoint of `run`; the seconds it had trained by then.
 

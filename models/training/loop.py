@@ -4,7 +4,6 @@ import json
 import math
 import os
 import platform
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from models.config import Config
 from models.datasets import Dataset, load, load_vectors
 from models.datasets.dataset import Progress, silent
 from models.errors import BadConfig, DataError, Diverged, RunError
+from models.pairings.pairing import Losses
 from models.training import checkpoint, health, log, pictures
 from models.training.batches import Batches, draw_prior, rng_for
 from models.training.step import Trainer
@@ -90,7 +90,8 @@ class Run:
         )
         watched = held_out if len(held_out) >= pictures.PAIRS else kept
         self.watched = Batches(watched, batch=512, seed=config.train.seed, device=device).at(0)
-        self.seconds = 0.0
+        self.seconds = 0.0  # of training so far
+        self._began, self._items = 0.0, 0  # since the last log line
         self.found: dict[str, Any] = {
             "items": len(kept),
             "held_out": len(held_out),
@@ -116,9 +117,13 @@ class Run:
         for name in ("fingerprint", "items", "held_out"):
             if before.get(name) != self.found[name]:
                 raise RunError(f"{self.config.data.path} is not the data this run began with")
-        for partial in (self.out / "checkpoints").glob(f"*{checkpoint.PARTIAL}"):
-            shutil.rmtree(partial) if partial.is_dir() else partial.unlink()
+        checkpoint.tidy(self.out)
         self.seconds = checkpoint.restore(self.out, self.trainer)
+        if self.trainer.step > self.config.train.steps:
+            raise BadConfig(
+                f"{self.out} has trained {self.trainer.step} steps already, "
+                f"train.steps is {self.config.train.steps}"
+            )
         log.forget_after(self.out, self.trainer.step)
         since = [f"{command}  # from step {self.trainer.step}"]
         self._write_config([*before.get("commands", []), *since])
@@ -130,38 +135,43 @@ class Run:
             Diverged: a loss or a weight is not finite; the checkpoint before it stays.
         """
         train, trainer = self.config.train, self.trainer
-        unchecked: list[tuple[int, dict[str, torch.Tensor]]] = []
+        unchecked: list[tuple[int, Losses]] = []
         # reading a loss waits for the device: every step on the CPU, at each log line on CUDA
         check_every = 1 if self.device.type == "cpu" else train.log_every
-        began, items = time.monotonic(), 0
+        self._began = time.monotonic()
         while trainer.step < train.steps:
             losses = trainer.update(self.batches)
-            step = trainer.step
-            items += self.batches.batch * train.critic_steps
+            step, last = trainer.step, trainer.step == train.steps
+            self._items += self.batches.batch * train.critic_steps
             unchecked.append((step, losses))
-            logs, saves = step % train.log_every == 0, step % train.checkpoint_every == 0
-            draws, last = step % train.sample_every == 0, step == train.steps
-            if logs or saves or draws or last or len(unchecked) >= check_every:
+            logs = last or step % train.log_every == 0
+            saves = last or step % train.checkpoint_every == 0
+            draws = last or step % train.sample_every == 0
+            if logs or saves or draws or len(unchecked) >= check_every:
                 _refuse_non_finite(unchecked)
                 unchecked.clear()
-            metrics: dict[str, float] = {}
-            if saves or draws or last:
+            if saves or draws:
                 trainer.refresh_batchnorm(self.batches)
-            if draws or last:
-                metrics = self._look()
-            tick = Tick(step=step)
-            if logs or draws or last:
-                now = time.monotonic()
-                self.seconds += now - began
-                rate, began, items = items / (now - began), now, 0
-                values = {name: loss.item() for name, loss in losses.items()}
-                tick = Tick(step=step, losses=values, images_per_second=rate)
-                self._write(tick, metrics)
-            if draws or last:
-                log.draw(self.out)
-            if saves or last:
+            tick = self._logged(losses, looks=draws) if logs or draws else Tick(step=step)
+            if saves:
                 self._save()
+            if draws:
+                log.draw(self.out)
             yield tick
+
+    def _logged(self, losses: Losses, *, looks: bool) -> Tick:
+        """The tick of this step, written to log.jsonl, with metrics and a picture if it `looks`."""
+        now = time.monotonic()
+        self.seconds += now - self._began
+        rate, self._began, self._items = self._items / (now - self._began), now, 0
+        values = {name: loss.item() for name, loss in losses.items()}
+        tick = Tick(step=self.trainer.step, losses=values, images_per_second=rate)
+        line: dict[str, Any] = {"step": tick.step, "losses": values}
+        if looks:
+            line["metrics"] = self._look()
+        line |= {"images_per_second": rate, "seconds": round(self.seconds, 3)}
+        log.append(self.out, line)
+        return tick
 
     def _write_config(self, commands: list[str]) -> None:
         resolved = self.config.to_dict() | {"found": self.found | {"commands": commands}}
@@ -177,13 +187,6 @@ class Run:
         pictures.draw(self.out / "samples" / f"{trainer.step}.png", **pair, x=self.watched, z=z)
         return health.measure(**pair, x=self.watched)
 
-    def _write(self, tick: Tick, metrics: dict[str, float]) -> None:
-        line: dict[str, Any] = {"step": tick.step, "losses": tick.losses}
-        if metrics:
-            line["metrics"] = metrics
-        line |= {"images_per_second": tick.images_per_second, "seconds": round(self.seconds, 3)}
-        log.append(self.out, line)
-
     def _save(self) -> None:
         bad = self.trainer.first_bad_weight()
         if bad:
@@ -191,7 +194,7 @@ class Run:
         checkpoint.save(self.out, self.trainer, seconds=self.seconds)
 
 
-def _refuse_non_finite(steps: list[tuple[int, dict[str, torch.Tensor]]]) -> None:
+def _refuse_non_finite(steps: list[tuple[int, Losses]]) -> None:
     for step, losses in steps:
         values = torch.stack([loss.float() for loss in losses.values()]).tolist()
         for name, value in zip(losses, values, strict=True):

@@ -25,16 +25,18 @@ def draw(path: Path, *, encoder: nn.Module, generator: nn.Module, x: Tensor, z: 
     Args:
         path: A .png file, replaced whole.
         encoder, generator: In eval mode.
-        x: Real images [N, C, H, W], N at least PAIRS, or vectors [N, D].
+        x: Real images [N, C, H, W], shown again where there are fewer than PAIRS, or vectors
+            [N, D].
         z: Prior draws [SAMPLES, Z], the same at every step so that pictures compare.
     """
     if x.dim() == 2:
         return _scatter(path, encoder, generator, x, z)
-    code = encoder(x[:PAIRS])
+    x = x[torch.arange(PAIRS, device=x.device) % len(x)]
+    code = encoder(x)
     ends = code[: 2 * ROWS].view(ROWS, 2, -1)
     weight = torch.linspace(0, 1, FRAMES, device=x.device).view(1, -1, 1)
     morphs = torch.lerp(ends[:, :1], ends[:, 1:], weight).flatten(0, 1)
-    pairs = torch.stack([x[:PAIRS], generator(code)], dim=1).flatten(0, 1)
+    pairs = torch.stack([x, generator(code)], dim=1).flatten(0, 1)
     panels = [_tiles(generator(z)), _tiles(pairs), _tiles(generator(morphs))]
     gap = np.full((panels[0].shape[0], GAP, panels[0].shape[2]), 128, np.uint8)
     whole = np.concatenate([panels[0], gap, panels[1], gap, panels[2]], axis=1)

@@ -10,7 +10,7 @@ from biject import main
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted((ROOT / "models/configs").glob("*.toml"))
-DATA = Path(os.environ.get("BIJECT_DATA", ROOT.parent / "shared/data"))
+DATA = Path(os.environ.get("BIJECT_DATA", "nowhere"))
 PLACES = {
     "digits": None,
     "ring": None,

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from biject import main
 from models.errors import RunError
-from models.training import log
+from models.training import checkpoint, log
 from models.training.checkpoint import load_pair, saved_steps
 
 ROOT = Path(__file__).parents[2]
@@ -231,6 +231,8 @@ def test_wrong_use_of_run_directories(config: Path, tmp_path: Path) -> None:
         (["--resume", run, "--data", "digits"], "--resume takes only"),
         (["--resume", run, "--set", "model.latent=9"], "its own data and model"),
         (["--resume", run, "--set", "train.lr=-1"], "must be positive"),
+        (["--resume", run, "--set", "train.seed=1"], "its own seed"),
+        (["--resume", run, "--steps", 2], "has trained 3 steps already"),
         ([], "name a config"),
         ([tmp_path / "no.toml"], "cannot be read"),
     ]
@@ -244,6 +246,47 @@ def test_wrong_use_of_run_directories(config: Path, tmp_path: Path) -> None:
     refused = train("--resume", run)
     assert refused.exit_code == 2
     assert "is not the data this run began with" in refused.stderr
+
+
+def test_a_run_directory_that_cannot_be_made(config: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    refused = train(config, "--out", tmp_path / "file/run")
+    assert (refused.exit_code, refused.stderr.count("\n")) == (1, 1), refused.output
+    assert str(tmp_path / "file") in refused.stderr
+
+
+@pytest.mark.parametrize("images", [2, 15])
+def test_a_handful_of_images_trains(config: Path, tmp_path: Path, images: int) -> None:
+    run = tmp_path / "run"
+    done = train(
+        config, "--out", run, "--steps", 2, "--set", f"data.limit={images}", "--set",
+        "data.holdout=0",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert (run / "samples/2.png").exists()
+    assert load_pair(run).step == 2
+
+
+def test_a_kill_between_a_checkpoint_and_its_name_loses_nothing(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    keep_one = ("--set", "train.keep=1")
+    assert train(config, "--out", run, "--steps", 4, *keep_one).exit_code == 0
+
+    def killed(path: Path, text: str) -> None:
+        if path.name == "latest":
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "write_whole", killed)
+        assert train("--resume", run, "--steps", 8).exit_code == 1
+    assert saved_steps(run) == [4, 6]
+    assert load_pair(run).step == 4
+    again = train("--resume", run, "--steps", 5)
+    assert again.exit_code == 0, again.output
+    assert load_pair(run).step == 5
+    assert saved_steps(run) == [5]
 
 
 def test_a_damaged_checkpoint_is_named(config: Path, tmp_path: Path) -> None:
