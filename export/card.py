@@ -78,7 +78,7 @@ def _graphs(manifest: Json) -> Iterator[str]:
 def _parity(parity: Json) -> Iterator[str]:
     batches = ", ".join(map(str, parity["batches"]))
     yield from ("", "## Parity with torch", "")
-    yield f"Largest error of each output on the {parity['device']}, batches of {batches}:"
+    yield f"Largest absolute error of each output on the {parity['device']}, batches of {batches}:"
     yield from ("", "| output | error |", "|---|---|")
     for graph, outputs in parity["errors"].items():
         for output, error in outputs.items():

@@ -85,7 +85,8 @@ def evaluate(
     if against is not None:
         abnormal = parts.read_abnormal(subject, against, limit=limit, watch=watch)
         figures["anomaly"] = {"against": name_of(against)} | work.anomaly(abnormal)
-    figures["notes"] = [*work.parts.notes, *work.notes]
+    known = [note.replace(data, name_of(data)) for note in work.parts.notes]
+    figures["notes"] = [*known, *work.notes]
     figures["seconds"] = round(time.monotonic() - began, 1)
     return Report(figures=figures, wall=work.wall(), pairs=work.shown_pairs(), morphs=work.morphs())
 

@@ -31,20 +31,26 @@ VECTORS: Final = 1e-4  # relative for values above 1
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OutputError:
-    """The largest error of one output of one graph over all batches."""
+    """The largest errors of one output of one graph over all batches.
+
+    They are NaN where one side is not a number and the other is.
+    """
 
     graph: str
     output: str
-    error: float  # NaN where one side is not a number and the other is
-    tolerance: float
+    absolute: float  # what the manifest says
+    judged: float  # the same, relative for values above 1 where the tolerance is
+    tolerance: float  # of `judged`
 
     @property
     def holds(self) -> bool:
         """Whether the output is within its tolerance; a NaN never is."""
-        return self.error <= self.tolerance
+        return self.judged <= self.tolerance
 
     def __str__(self) -> str:
-        return f"{self.graph}'s {self.output} by {self.error:.3g}, allowed are {self.tolerance:.3g}"
+        kind = "" if self.judged == self.absolute else " relatively"
+        by = f"{self.judged:.3g}{kind}, allowed are {self.tolerance:.3g}"
+        return f"{self.graph}'s {self.output} by {by}"
 
 
 def expected(graph: Graph, rows: Array) -> list[Array]:
@@ -57,7 +63,7 @@ def expected(graph: Graph, rows: Array) -> list[Array]:
 def measure(bundle: Bundle, pair: Pair, graphs: Mapping[str, Graph]) -> list[OutputError]:
     """The error of every output of the bundle's graphs against `graphs` in torch."""
     engine = Engine(bundle, device="cpu", threads=1)
-    worst: dict[tuple[str, str], float] = {}
+    worst: dict[tuple[str, str], Array] = {}
     try:
         for name, graph in graphs.items():
             for batch in BATCHES:
@@ -69,13 +75,19 @@ def measure(bundle: Bundle, pair: Pair, graphs: Mapping[str, Graph]) -> list[Out
                 pairs = zip(expected(graph, given), engine.run(name, [given]), strict=True)
                 for output, (wanted, got) in zip(graph.outputs, pairs, strict=True):
                     key = name, output
-                    error = _largest_error(output, wanted, got)
-                    worst[key] = float(np.maximum(worst.get(key, 0.0), error))  # keeps a NaN
+                    errors = np.array(_largest_errors(output, wanted, got))
+                    worst[key] = np.maximum(worst.get(key, 0.0), errors)  # keeps a NaN
     finally:
         engine.close()
     return [
-        OutputError(graph=graph, output=output, error=error, tolerance=_tolerance(pair, output))
-        for (graph, output), error in worst.items()
+        OutputError(
+            graph=graph,
+            output=output,
+            absolute=float(absolute),
+            judged=float(judged),
+            tolerance=_tolerance(pair, output),
+        )
+        for (graph, output), (absolute, judged) in worst.items()
     ]
 
 
@@ -90,7 +102,7 @@ def to_dict(errors: list[OutputError]) -> dict[str, Any]:
     """What the manifest says of it: the largest absolute error of each output, by graph."""
     figures: dict[str, Any] = {"device": "cpu", "batches": list(BATCHES), "errors": {}}
     for each in errors:
-        figures["errors"].setdefault(each.graph, {})[each.output] = each.error
+        figures["errors"].setdefault(each.graph, {})[each.output] = each.absolute
     return figures
 
 
@@ -102,11 +114,13 @@ def _tolerance(pair: Pair, output: str) -> float:
     return HEAT if output == "heat" else GREY_LEVELS
 
 
-def _largest_error(output: str, wanted: Array, got: Array) -> float:
+def _largest_errors(output: str, wanted: Array, got: Array) -> tuple[float, float]:
+    """The largest error, absolute and as it is judged."""
     if wanted.shape != got.shape or wanted.dtype != got.dtype:
-        return float("nan")
+        return float("nan"), float("nan")
     exact = wanted.astype(np.float64)
     error = np.abs(exact - got.astype(np.float64))
-    if output != "latents" and wanted.dtype != np.uint8:
-        error /= np.maximum(1.0, np.abs(exact))
-    return float(error.max())
+    absolute = float(error.max())
+    if output == "latents" or wanted.dtype == np.uint8:
+        return absolute, absolute
+    return absolute, float((error / np.maximum(1.0, np.abs(exact))).max())

@@ -1,12 +1,17 @@
 """What a run directory says, in the words of a bundle."""
 
 import os
+import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from export.graphs import Pair
 from models.training.checkpoint import TrainedPair
+from serving.bundle import VERSION
+
+ASSIGNED: Final = re.compile(r"(?P<key>-*[A-Za-z][\w.-]*)=(?P<value>.*)", re.DOTALL)
 
 
 def pair_of(trained: TrainedPair) -> Pair:
@@ -57,10 +62,35 @@ def name_of(data: str) -> str:
 
 
 def without_folders(command: str) -> str:
-    """A command line whose absolute paths are cut down to their last part.
+    """A command line that names no folder of this machine, typed as such or after a "=".
 
-    What follows "  # " is a remark and stays as it is.
+    Paths that leave the folder it was typed in are cut down to their last part; where a bundle
+    is written, to NAME/VERSION.  What follows "  # " is a remark and stays as it is.
     """
     typed, mark, remark = command.partition("  # ")
-    words = (Path(w).name if os.path.isabs(w) else w for w in shlex.split(typed))
-    return shlex.join(words) + mark + remark
+    return shlex.join(_without_folders(shlex.split(typed))) + mark + remark
+
+
+def _without_folders(words: list[str]) -> Iterator[str]:
+    exports = words[:2] == ["biject", "export"]
+    for index, word in enumerate(words):
+        written = words[index - 1] == "--write" or (exports and index == 3)  # export RUN OUT
+        yield _cut(word, written=written)
+
+
+def _cut(word: str, *, written: bool) -> str:
+    """The last part of a path that leaves this folder, also of one behind a "=".
+
+    Of a bundle that is `written`, the last two.
+    """
+    if assigned := ASSIGNED.fullmatch(word):
+        key, value = assigned.group("key", "value")
+        return f"{key}={_cut(value, written=key == '--write')}"
+    if len(word) > 1 and word[0] == word[-1] and word[0] in "'\"":  # a string in TOML
+        return word[0] + _cut(word[1:-1], written=written) + word[0]
+    path = os.path.normpath(word)
+    if not (os.path.isabs(path) or path.startswith("~") or path.split(os.sep)[0] == os.pardir):
+        return word
+    parts = [part for part in Path(path).parts if part not in (os.sep, os.pardir)]
+    is_bundle = written and parts and VERSION.fullmatch(parts[-1])
+    return os.sep.join(parts[-2:] if is_bundle else parts[-1:]) or path

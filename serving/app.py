@@ -13,7 +13,6 @@ from serving.deployment import Deployment
 from serving.edge import Edge
 from serving.routes.native import Native
 from serving.routes.operations import Operations
-from serving.settings import Settings
 
 
 def routes_app(deployment: Deployment) -> Starlette:
@@ -31,7 +30,6 @@ def routes_app(deployment: Deployment) -> Starlette:
     return Starlette(routes=routes, lifespan=lifespan)
 
 
-def standalone(settings: Settings) -> ASGIApp:
+def standalone(deployment: Deployment) -> ASGIApp:
     """The same service without BentoML: its routes inside our outer middleware."""
-    deployment = Deployment(settings)
     return Edge(routes_app(deployment), deployment=deployment)

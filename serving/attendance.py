@@ -26,7 +26,8 @@ async def attended(receive: Receive | None, deadline: float) -> AsyncIterator[No
         ClientGone: the client disconnected.
     """
     task = asyncio.current_task()
-    assert task is not None  # a coroutine runs in a task
+    if task is None:
+        raise RuntimeError("attended() outside of a task")
     gone = False
 
     async def watch(receive: Receive) -> None:

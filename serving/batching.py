@@ -173,6 +173,8 @@ class Batcher:
                 now = time.monotonic()
                 parts, expired = self._line.take(self._max_batch, now)
                 self._send([(work, _too_late(work, now)) for work in expired])
+                if self._line.rows:  # of a long request, say: another thread may be free
+                    self._wake.notify()
                 if parts or self._closing:
                     return parts
                 self._wake.wait()

@@ -4,9 +4,9 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, TypeVar, get_args
 
 import click
 
@@ -15,7 +15,8 @@ from serving.engine import DEVICES, Engine
 from serving.errors import BundleError, DeviceError
 from serving.offline import encode, interpolate, reconstruct, sample, score
 from serving.session import Wrong
-from serving.settings import BUNDLES, VARIABLES, BadSetting, Settings
+from serving.settings import BUNDLES, VARIABLES, BadSetting, LogFormat, Settings
+from serving.verbs import check_inputs
 
 __all__ = ["encode", "interpolate", "reconstruct", "sample", "score", "serve"]
 
@@ -23,28 +24,36 @@ T = TypeVar("T", bound=Callable[..., Any])
 ROOT: Final = Path(__file__).resolve().parent.parent  # where `serving` is imported from
 _GRACE: Final = 20  # seconds that a worker may finish requests in, after SIGTERM
 _LOOPBACK: Final = ("127.", "::1")
+_DEFAULTS: Final = Settings()
 
 # Each setting is a flag too; what is not given here comes from the environment.
 _FLAGS: Final = {
     "default": ("NAME[@VERSION]", "The model that `default` means.  [default: first by name]"),
     "api_keys": ("KEY,...", "Keys of which every request must show one.  [default: none needed]"),
-    "admin_keys": ("KEY,...", "Keys that may load and unload models."),
-    "max_body_bytes": ("BYTES", "Longest request body.  [default: 64 MiB]"),
-    "max_images": ("N", "Most images in one request or answer.  [default: 4096]"),
-    "max_pixels": ("PIXELS", "Largest image.  [default: 64000000]"),
-    "max_frames": ("N", "Longest morph.  [default: 256]"),
-    "queue_images": ("N", "Most images that may wait.  [default: 16384]"),
-    "deadline_ms": ("MS", "Longest time for a request.  [default: 30000]"),
+    "admin_keys": ("KEY,...", "Reserved: nothing asks for them yet."),
+    "max_body_bytes": ("BYTES", "Longest request body."),
+    "max_images": ("N", "Most images in one request or answer."),
+    "max_pixels": ("PIXELS", "Largest image."),
+    "max_frames": ("N", "Longest morph."),
+    "queue_images": ("N", "Most images that may wait."),
+    "deadline_ms": ("MS", "Longest time for a request."),
     "cors_origins": ("ORIGIN,...", "Web origins that browsers may ask from."),
-    "workers": ("N", "Server processes.  [default: 1]"),
+    "workers": ("N", "Server processes."),
     "threads": ("N", "Engine threads per process on a CPU.  [default: one per core]"),
+    "device": ("", "cuda refuses to start without one."),
+    "log": ("", "Form of the log."),
 }
+_CHOICES: Final[Mapping[str, Sequence[str]]] = {"device": DEVICES, "log": get_args(LogFormat)}
 
 
 def _setting_flags(command: T) -> T:
+    """The command with a flag for each setting; help tells the setting's default."""
     for name, (metavar, words) in reversed(_FLAGS.items()):
+        kind = click.Choice(_CHOICES[name]) if name in _CHOICES else None
+        if default := getattr(_DEFAULTS, name):
+            words = f"{words}  [default: {default}]"
         flag = f"--{name.replace('_', '-')}"
-        command = click.option(flag, name, metavar=metavar, help=words)(command)
+        command = click.option(flag, name, type=kind, metavar=metavar or None, help=words)(command)
     return command
 
 
@@ -52,14 +61,6 @@ def _setting_flags(command: T) -> T:
 @click.argument("models", metavar="[MODELS_DIR]", type=click.Path(path_type=Path), required=False)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
 @click.option("--port", type=click.IntRange(1, 65_535), default=3000, show_default=True)
-@click.option(
-    "--device",
-    type=click.Choice(DEVICES),
-    help="cuda refuses to start without one.  [default: auto]",
-)
-@click.option(
-    "--log", type=click.Choice(["text", "json"]), help="Form of the log.  [default: text]"
-)
 @_setting_flags
 def serve(models: Path | None, host: str, port: int, **flags: str | None) -> None:
     """Serve the bundles in MODELS_DIR over HTTP until stopped.
@@ -100,7 +101,9 @@ def _usable(folder: Path, settings: Settings) -> list[Bundle]:
     try:
         for name, version, path in find_bundles(folder):
             try:
-                usable.append(read(path, name=name, version=version))
+                bundle = read(path, name=name, version=version)
+                check_inputs(bundle)
+                usable.append(bundle)
             except BundleError as error:
                 broken.append(str(error))
     except BundleError as error:
@@ -136,11 +139,8 @@ def _device(bundle: Bundle, settings: Settings) -> str:
 
 def _described(bundle: Bundle) -> str:
     manifest = bundle.manifest
-    if manifest.image is not None:
-        items = " x ".join(str(size) for size in manifest.image.shape)
-    else:
-        assert manifest.vector is not None  # a manifest has exactly one of the two
-        items = f"vectors of {manifest.vector.size}"
+    sizes = " x ".join(map(str, manifest.item[1]))
+    items = sizes if manifest.image is not None else f"vectors of {sizes}"
     return f"{manifest.name}@{manifest.version} ({items}, latents of {manifest.latent.size})"
 
 

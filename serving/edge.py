@@ -4,12 +4,15 @@ A plain ASGI middleware, so that it covers BentoML's own routes as well as ours,
 """
 
 import asyncio
+import functools
 import hashlib
 import hmac
 import logging
 import re
 import time
-from typing import Final
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Final
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
@@ -31,6 +34,13 @@ from serving.telemetry import Trace
 OPEN_PATHS: Final = frozenset({"/", "/livez", "/readyz", "/healthz"})  # never want a key
 _ERROR_BODY: Final = 65_536  # bytes of a framework's error that are read to reword it
 _FIRST_ERROR: Final = 400
+_CORS: Final[Mapping[str, Any]] = MappingProxyType(
+    {
+        "allow_methods": ("GET", "POST"),
+        "allow_headers": ("*",),
+        "expose_headers": ("X-Request-ID", "Server-Timing", "Retry-After"),
+    }
+)
 log = logging.getLogger("biject.http")
 
 
@@ -41,23 +51,11 @@ class Edge:
         self._app = app
         self._deployment = deployment
         self._keys = [_digest(key) for key in deployment.settings.api_keys]
-        self._entry: ASGIApp = self._serve
-        if origins := deployment.settings.cors_origins:
-            self._entry = CORSMiddleware(
-                self._serve,
-                allow_origins=origins,
-                allow_methods=("GET", "POST"),
-                allow_headers=("*",),
-                expose_headers=("X-Request-ID", "Server-Timing", "Retry-After"),
-            )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            await self._entry(scope, receive, send)
-        else:
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
-
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+            return
         headers = Headers(scope=scope)
         settings = self._deployment.settings
         trace = Trace(
@@ -66,19 +64,32 @@ class Edge:
         )
         telemetry.begin(trace)
         exchange = _Exchange(scope, receive, send, trace, self._deployment)
+        answer: ASGIApp = functools.partial(self._answer, exchange, trace)
+        if settings.cors_origins and "origin" in headers:
+            # Around every answer, refusals too, or the page could not read why; and before any
+            # key is asked for, as a preflight shows none.  Inside the exchange, as all answers.
+            answer = CORSMiddleware(answer, allow_origins=settings.cors_origins, **_CORS)
+        await answer(scope, exchange.receive, exchange.send)
+
+    async def _answer(
+        self, exchange: "_Exchange", trace: Trace, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """The app's answer, or the refusal of what may not reach it."""
+        headers = Headers(scope=scope)
         try:
             self._check_key(scope["path"], headers)
             trace.deadline = min(trace.deadline, _wanted_deadline(headers, trace))
             exchange.check_length(headers.get("content-length"))
-            await self._app(scope, exchange.receive, exchange.send)
+            await self._app(scope, receive, send)
         except ClientGone:
             log.debug("%s: the client left", trace.request_id)
         except ServingError as error:
-            await exchange.refuse(error)
+            await exchange.refuse(error, send)
         # The edge of a request: what nobody foresaw is logged, and said without its inner parts.
         except Exception:
             log.exception("%s: %s %s failed", trace.request_id, scope["method"], scope["path"])
-            await exchange.refuse(ComputeFailed("an error in the server; its log has the reason"))
+            why = ComputeFailed("an error in the server; its log has the reason")
+            await exchange.refuse(why, send)
 
     def _check_key(self, path: str, headers: Headers) -> None:
         if not self._keys or path in OPEN_PATHS:
@@ -158,32 +169,31 @@ class _Exchange:
             if not message.get("more_body", False):
                 await self._reword(self._poor)
 
-    async def refuse(self, error: ServingError) -> None:
-        """Answer with a problem, unless an answer is already on its way."""
+    async def refuse(self, error: ServingError, send: Send) -> None:
+        """Answer with a problem through `send`, unless an answer is already on its way."""
         if self._finished:
             return  # a framework has answered for us, and then raised
         if self._started:
             raise error  # the server cuts the connection: half an answer must not look whole
         answer = problems.response(error, self._trace.request_id)
-        await answer(self._scope, self._receive, self.send)
+        await answer(self._scope, self._receive, send)
 
     async def _reword(self, start: Message) -> None:
-        if self._trace.error is not None:  # a framework's words for one of ours
-            self._poor = None
-            await self.refuse(self._trace.error)
-            return
-        body = problems.reworded(
-            start["status"],
-            self._poor_body,
-            self._trace.request_id,
-            method=self._scope["method"],
-            path=self._scope["path"],
+        """The framework's answer, its headers kept, with a problem for a body."""
+        status, request_id = start["status"], self._trace.request_id
+        error = self._trace.error or problems.foreseen(
+            status, method=self._scope["method"], path=self._scope["path"]
         )
         headers = MutableHeaders(raw=list(start.get("headers", [])))
+        if error is not None:
+            status, body = error.status, problems.body(error, request_id)
+            headers.update(error.headers)
+        else:
+            body = problems.reworded(status, self._poor_body, request_id)
         headers["Content-Type"] = problems.MEDIA_TYPE
         headers["Content-Length"] = str(len(body))
-        await self._start({**start, "headers": headers.raw})
         self._poor = None
+        await self._start({**start, "status": status, "headers": headers.raw})
         self._finished = True
         await self._send({"type": "http.response.body", "body": body})
 

@@ -35,6 +35,8 @@ _CUDA_OPTIONS: Final = {
     "arena_extend_strategy": "kSameAsRequested",
     "use_tf32": "0",  # the promised tolerances are those of float32
 }
+# onnxruntime's names, and ours
+_DTYPES: Final = {"tensor(uint8)": "uint8", "tensor(float)": "float32", "tensor(int64)": "int64"}
 _SILENT: Final = 4  # onnxruntime's severity "fatal"
 _WARNING: Final = 2
 
@@ -67,7 +69,7 @@ class Engine:
         threads: How many callers are to compute at once on a CPU; 0: one per usable core.
     Raises:
         DeviceError: `device` is "cuda" and the graphs would not run there.
-        BundleError: onnxruntime refuses a graph; names the file.
+        BundleError: onnxruntime refuses a graph, or it is not as the manifest says; names the file.
     """
 
     device: Literal["cpu", "cuda"]  # what the sessions say, not what was asked for
@@ -103,6 +105,7 @@ class Engine:
         Raises:
             KeyError: the bundle has no such graph.
             ValueError: an input is of another dtype or shape, or N is 0 or differs between inputs.
+            BundleError: an output is of another shape than the manifest says; names the file.
             RuntimeError: onnxruntime failed.  The same call is never repeated on another device.
         """
         info = self._graphs[graph]
@@ -118,6 +121,13 @@ class Engine:
             for array, tensor in zip(inputs, info.inputs, strict=True)
         }
         outputs: list[Array] = session.run([tensor.name for tensor in info.outputs], feed)
+        for array, tensor in zip(outputs, info.outputs, strict=True):
+            if not _fits(array, tensor):
+                raise BundleError(
+                    f"{self.bundle.graph_file(graph)}: {tensor.name} comes out as "
+                    f"{_said(str(array.dtype), array.shape)}, "
+                    f"but the manifest says {_said(tensor.dtype, tensor.shape)}"
+                )
         return outputs
 
     def warm_up(self, batches: Sequence[int] = (1, 2)) -> None:
@@ -141,6 +151,12 @@ class Engine:
             raise BundleError(f"{file}: onnxruntime cannot load it: {first}") from error
         # Without this a failing run would re-create the session on the CPU, in silence.
         session.disable_fallback()
+        info = self._graphs[graph]
+        inputs, outputs = session.get_inputs(), session.get_outputs()
+        _check_tensors(f"{file}: its input", inputs, info.inputs)
+        if strays := {node.name for node in inputs} - {tensor.name for tensor in info.inputs}:
+            raise BundleError(f"{file}: its input {min(strays)} is not in the manifest")
+        _check_tensors(f"{file}: its output", outputs, info.outputs)
         return session
 
     def _open_on_cuda(self) -> str | None:
@@ -173,18 +189,48 @@ def _options() -> ort.SessionOptions:
     return options
 
 
+def _check_tensors(what: str, nodes: Sequence[Any], tensors: Sequence[TensorInfo]) -> None:
+    """Raises BundleError unless a graph's nodes have the manifest's names, dtypes and sizes.
+
+    Sizes that the graph leaves open are not looked at here; `run` looks at what comes out.
+    """
+    by_name = {node.name: node for node in nodes}
+    for tensor in tensors:
+        node = by_name.get(tensor.name)
+        if node is None:
+            names = ", ".join(by_name) or "none"
+            raise BundleError(f"{what} {tensor.name} is missing; there is: {names}")
+        sizes = tensor.shape if not node.shape else tuple(node.shape)
+        fits = len(sizes) == len(tensor.shape) and all(
+            not isinstance(found, int) or found == wanted
+            for found, wanted in zip(sizes, tensor.shape, strict=True)
+        )
+        dtype = _DTYPES.get(node.type, node.type)
+        if not fits or dtype != tensor.dtype:
+            raise BundleError(
+                f"{what} {tensor.name} is {_said(dtype, sizes)}, "
+                f"but the manifest says {_said(tensor.dtype, tensor.shape)}"
+            )
+
+
 def _check(graph: str, array: Array, tensor: TensorInfo) -> None:
-    wanted = tuple(tensor.shape)
-    fits = array.ndim == len(wanted) and all(
-        isinstance(size, str) or size == found
-        for size, found in zip(wanted, array.shape, strict=True)
-    )
-    if not fits or array.dtype != np.dtype(tensor.dtype):
-        shape = ", ".join(str(size) for size in wanted)
+    if not _fits(array, tensor):
         raise ValueError(
-            f"{graph} wants {tensor.name} as {tensor.dtype} [{shape}], "
+            f"{graph} wants {tensor.name} as {_said(tensor.dtype, tensor.shape)}, "
             f"got {array.dtype} {list(array.shape)}"
         )
+
+
+def _fits(array: Array, tensor: TensorInfo) -> bool:
+    return (
+        array.dtype == np.dtype(tensor.dtype)
+        and array.ndim == len(tensor.shape)
+        and array.shape[1:] == tensor.shape[1:]  # whatever the batch
+    )
+
+
+def _said(dtype: str, shape: Sequence[object]) -> str:
+    return f"{dtype} [{', '.join(map(str, shape))}]"
 
 
 def _zeros(tensor: TensorInfo, rows: int) -> Array:

@@ -35,6 +35,9 @@ Fit: TypeAlias = Literal["stretch", "pad", "crop"]
 
 HTTP_FORMATS: Final = ("PNG", "JPEG", "WEBP", "BMP")
 FOLDER_FORMATS: Final = (*HTTP_FORMATS, "GIF", "TIFF", "PPM")
+FOLDER_SUFFIXES: Final = frozenset(
+    (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".pgm", ".ppm")
+)
 MAX_PIXELS: Final = 64_000_000
 
 # The classes, not Image.open: that tries parsers in turn, makes an MPO an animation, and has a
@@ -53,15 +56,9 @@ _PARSERS: Final[Mapping[str, Callable[[BytesIO], ImageFile]]] = MappingProxyType
 
 # What Pillow's parsers raise on bytes that are wrong: seen under fuzzing, or read in their source.
 _DAMAGE: Final = (
-    OSError,
-    EOFError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    LookupError,
-    ArithmeticError,
+    OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError,
     struct.error,
-)
+)  # fmt: skip
 
 _TURNS: Final = MappingProxyType(
     {

@@ -23,14 +23,12 @@ BATCH: Final = "N"  # stands for the batch axis in a shape
 Prior: TypeAlias = Literal["normal", "uniform"]
 Json: TypeAlias = dict[str, Any]
 _Tensor: TypeAlias = tuple[str, tuple[int | str, ...]]  # dtype, shape
-
 _IMAGE: Final = ("height", "width", "channels")
 _PREPROCESS: Final = ("fit", "filter", "background")
 _KNOWN: Final = (
-    *("format", "name", "version", "image", "preprocess", "vector"),
-    *("latent", "graphs", "weights", "score", "created"),
-)
-
+    "format", "name", "version", "image", "preprocess", "vector", "latent", "graphs", "weights",
+    "score", "created",
+)  # fmt: skip
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _FILE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # a plain name: it leads nowhere else
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
@@ -219,17 +217,23 @@ class Manifest:
         _check(manifest)
         return manifest
 
+    @property
+    def item(self) -> tuple[str, tuple[int, ...]]:
+        """What one image or vector is: dtype and shape."""
+        if self.image is not None:
+            return "uint8", self.image.shape
+        if self.vector is not None:
+            return "float32", (self.vector.size,)
+        raise BundleError("image is missing, and vector too")
+
     def to_dict(self) -> Json:
         """The JSON value that `parse` reads as this manifest."""
         written: Json = {"format": self.format, "name": self.name, "version": self.version}
         if self.image is not None:
-            background = self.image.background
             written["image"] = {key: getattr(self.image, key) for key in _IMAGE}
-            written["preprocess"] = {
-                "fit": self.image.fit,
-                "filter": self.image.filter,
-                "background": list(background) if isinstance(background, tuple) else background,
-            }
+            written["preprocess"] = {key: getattr(self.image, key) for key in _PREPROCESS}
+            if isinstance(self.image.background, tuple):
+                written["preprocess"]["background"] = list(self.image.background)
         if self.vector is not None:
             written["vector"] = self.vector.to_dict()
         written["latent"] = self.latent.to_dict()
@@ -277,13 +281,9 @@ def _check_side(where: str, wanted: list[_Tensor], tensors: Sequence[TensorInfo]
 
 def _signatures(manifest: Manifest) -> dict[str, tuple[list[_Tensor], list[_Tensor]]]:
     """Inputs and outputs that each graph must begin with, from the sizes the manifest gives."""
-    if manifest.image is not None:
-        item: _Tensor = ("uint8", (BATCH, *manifest.image.shape))
-        heat: _Tensor = ("float32", (BATCH, manifest.image.height, manifest.image.width))
-    elif manifest.vector is not None:
-        item = heat = ("float32", (BATCH, manifest.vector.size))
-    else:
-        raise BundleError("image is missing, and vector too")
+    dtype, shape = manifest.item
+    item: _Tensor = (dtype, (BATCH, *shape))
+    heat: _Tensor = ("float32", (BATCH, *shape[:2]))  # [N, H, W], of vectors [N, D]
     latents: _Tensor = ("float32", (BATCH, manifest.latent.size))
     terms: _Tensor = ("float32", (BATCH, len(manifest.score.terms)))
     return {

@@ -11,16 +11,31 @@ import numpy as np
 from serving import files, verbs
 from serving.engine import DEVICES, Device
 from serving.files import Figures
-from serving.latents import MAX_SEED
-from serving.rendering import MAX_FPS, MIN_FPS
+from serving.routes.parameters import known
 from serving.session import Session, Wrong, session
+
+_Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 
 
 def _command(command: Callable[..., None]) -> click.Command:
     """What all these commands have: the bundle, the device."""
     device = click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True)
-    bundle = click.argument("bundle", type=click.Path(path_type=Path))
+    bundle = click.argument("bundle", type=click.Path(exists=True, file_okay=False, path_type=Path))
     return click.command()(bundle(device(command)))
+
+
+def _parameter(verb: str, name: str, words: str | None = None) -> _Decorator:
+    """The verb's parameter as a flag, with the range and default that it has over HTTP."""
+    (one,) = (parameter for parameter in known(verb) if parameter.name == name)
+    bounds: dict[str, Any] = {
+        "min": one.low if one.above is None else one.above,
+        "max": one.high if one.below is None else one.below,
+        "min_open": one.above is not None,
+        "max_open": one.below is not None,
+    }
+    number = click.IntRange if one.kind is int else click.FloatRange
+    kind = click.Choice(one.choices) if one.choices else number(**bounds)
+    return click.option(f"--{name}", type=kind, default=one.default, show_default=True, help=words)
 
 
 _images = click.argument(
@@ -72,13 +87,7 @@ def encode(
 @_figures
 @_json
 @click.option("--by", metavar="TERM", help="Term of the score.  [default: the bundle's]")
-@click.option(
-    "--fpr",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    default=0.05,
-    show_default=True,
-    help="Share of normal images that may be flagged.",
-)
+@_parameter("score", "fpr", "Share of normal images that may be flagged.")
 def score(
     bundle: Path,
     images: tuple[Path, ...],
@@ -153,14 +162,8 @@ def reconstruct(bundle: Path, images: tuple[Path, ...], device: Device, out: Pat
 @_command
 @_pictures
 @click.option("-n", "count", type=click.IntRange(1), default=64, show_default=True)
-@click.option("--seed", type=click.IntRange(0, MAX_SEED), help="The same seed, the same images.")
-@click.option(
-    "--truncation",
-    type=click.FloatRange(0, 1, min_open=True),
-    default=1.0,
-    show_default=True,
-    help="Below 1: tamer, more alike.",
-)
+@_parameter("sample", "seed", "The same seed, the same images.")
+@_parameter("sample", "truncation", "Below 1: tamer, more alike.")
 def sample(
     bundle: Path, device: Device, out: Path, count: int, seed: int | None, truncation: float
 ) -> None:
@@ -182,15 +185,9 @@ def sample(
 @_command
 @_images
 @_pictures
-@click.option(
-    "--frames",
-    type=click.IntRange(2),
-    default=16,
-    show_default=True,
-    help="Per leg, ends included.",
-)
-@click.option("--path", type=click.Choice(["slerp", "lerp"]), default="slerp", show_default=True)
-@click.option("--fps", type=click.FloatRange(MIN_FPS, MAX_FPS), default=12.0, show_default=True)
+@_parameter("interpolate", "frames", "Per leg, ends included.")
+@_parameter("interpolate", "path")
+@_parameter("interpolate", "fps")
 def interpolate(
     bundle: Path,
     images: tuple[Path, ...],

@@ -7,42 +7,45 @@ from typing import Any, Final
 import orjson
 from starlette.responses import Response
 
-from serving.errors import ItemProblem, ServingError
+from serving.errors import ItemProblem, MethodNotAllowed, NotFound, ServingError
 
 MEDIA_TYPE: Final = "application/problem+json"
 _PHRASES: Final = {status.value: status.phrase for status in HTTPStatus}
 
 
-def document(error: ServingError, request_id: str) -> dict[str, Any]:
+def body(error: ServingError, request_id: str) -> bytes:
     """What is wrong, for a program: the status and, where there are several items, the guilty."""
-    return _document(error.status, error.title, error.detail, request_id, error.items)
+    return _body(error.status, error.title, error.detail, request_id, error.items)
 
 
 def response(error: ServingError, request_id: str) -> Response:
     """The answer that says so."""
     return Response(
-        orjson.dumps(document(error, request_id)),
+        body(error, request_id),
         status_code=error.status,
         headers=error.headers,
         media_type=MEDIA_TYPE,
     )
 
 
-def reworded(status: int, body: bytes, request_id: str, *, method: str, path: str) -> bytes:
-    """A problem document for an error that a framework worded in its own way."""
-    title = _PHRASES.get(status, "Error")
+def foreseen(status: int, *, method: str, path: str) -> ServingError | None:
+    """Our error for one that a framework's router finds; None if it is no such one."""
     if status == HTTPStatus.NOT_FOUND:
-        detail = f"there is nothing at {path[:200]}"
-    elif status == HTTPStatus.METHOD_NOT_ALLOWED:
-        detail = f"{method} is not a method of {path[:200]}"
-    else:
-        detail = _said(body) or title
-    return orjson.dumps(_document(status, title, detail, request_id, ()))
+        return NotFound(f"there is nothing at {path[:200]}")
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        return MethodNotAllowed(f"{method} is not a method of {path[:200]}")
+    return None
 
 
-def _document(
+def reworded(status: int, said: bytes, request_id: str) -> bytes:
+    """A problem document for any other error that a framework worded in its own way."""
+    title = _PHRASES.get(status, "Error")
+    return _body(status, title, _said(said) or title, request_id, ())
+
+
+def _body(
     status: int, title: str, detail: str, request_id: str, items: Sequence[ItemProblem]
-) -> dict[str, Any]:
+) -> bytes:
     problem: dict[str, Any] = {
         "type": "about:blank",
         "title": title,
@@ -52,7 +55,7 @@ def _document(
     }
     if items:
         problem["errors"] = [{"index": item.index, "detail": item.detail} for item in items]
-    return problem
+    return orjson.dumps(problem)
 
 
 def _said(body: bytes) -> str:

@@ -12,11 +12,11 @@ from serving.bundle import Bundle, Manifest, find_bundles, read
 from serving.engine import Engine
 from serving.errors import BundleError, DeviceError, NotFound, NotReady
 from serving.settings import Settings
+from serving.verbs import check_inputs
 
 State = Literal["loading", "ready", "failed"]
 # Larger batches win nothing on a CPU (they leave its caches), and make others wait.
 MAX_BATCH: Final = {"cpu": 32, "cuda": 128}
-_INPUTS: Final = 1  # graphs of conditional models also want labels, which no verb passes yet
 log = logging.getLogger("biject.registry")
 
 
@@ -167,10 +167,7 @@ class Registry:
 
     def _open(self, model: Model) -> Loaded:
         bundle = read(model.path, name=model.name, version=model.version)
-        for name, graph in bundle.manifest.graphs.items():
-            if len(graph.inputs) != _INPUTS:
-                wanted = ", ".join(tensor.name for tensor in graph.inputs)
-                raise BundleError(f"{bundle.graph_file(name)}: it wants more than rows: {wanted}")
+        check_inputs(bundle)
         engine = Engine(bundle, device=self._settings.device, threads=self._settings.threads)
         engine.warm_up((1, 2, MAX_BATCH[engine.device]))
         batcher = Batcher(

@@ -21,6 +21,7 @@ from PIL import Image
 from serving.errors import BadRequest, TooLarge, Unprocessable
 from serving.images import Pixels
 
+FPS = 12.0  # frames a second, unless told
 MIN_FPS, MAX_FPS = 0.1, 50  # browsers slow a GIF down to 10 a second where it asks for more than 50
 _MAX_GIF_MS: Final = 655_350  # a frame's time is 16 bits of 1/100 s
 _FULL_HEAT: Final = 0.25  # heat that is coloured fully, at least; or noise would look like damage

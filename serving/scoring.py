@@ -8,12 +8,14 @@ is fitted, so nothing can be fitted badly; but the smallest p there is, is 1 / (
 
 import math
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from serving.errors import Unprocessable
 
+FPR: Final = 0.05  # the share of normal images that may be flagged, unless told
 Floats = npt.NDArray[np.floating]
 
 
@@ -56,7 +58,7 @@ def threshold(calibration: Floats, fpr: float) -> float | None:
     return float(calibration[n - k]) if k > 0 else None
 
 
-def decide(scores: Floats, calibration: Floats | None, *, fpr: float = 0.05) -> Verdict:
+def decide(scores: Floats, calibration: Floats | None, *, fpr: float = FPR) -> Verdict:
     """The p-values of N scores, and which of them are anomalous at the false positive rate `fpr`.
 
     Args:

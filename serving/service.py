@@ -24,6 +24,8 @@ from serving.deployment import Deployment
 from serving.edge import Edge
 from serving.errors import NotReady, ServingError
 from serving.routes.native import Native
+from serving.routes.parameters import FRAMES, STRENGTH, VARIATIONS
+from serving.scoring import FPR
 from serving.settings import BadSetting, Settings
 
 
@@ -90,7 +92,7 @@ class Biject:
         self,
         images: list[str],
         by: str | None = None,
-        fpr: float = 0.05,
+        fpr: float = FPR,
         heatmap: str = "none",
         model: str = "default",
     ) -> Json:
@@ -101,7 +103,7 @@ class Biject:
     async def interpolate(
         self,
         images: list[str],
-        frames: int = 16,
+        frames: int = FRAMES,
         path: str = "slerp",
         model: str = "default",
     ) -> Json:
@@ -123,8 +125,8 @@ class Biject:
     async def vary(
         self,
         images: list[str],
-        n: int = 4,
-        strength: float = 0.3,
+        n: int = VARIATIONS,
+        strength: float = STRENGTH,
         seed: int | None = None,
         model: str = "default",
     ) -> Json:

@@ -1,7 +1,6 @@
 """What the offline verbs share: an opened bundle, images read from disk, results written."""
 
 import contextlib
-import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -13,19 +12,16 @@ import click
 import numpy as np
 
 from serving import files
-from serving.bundle import Bundle, Manifest, read
-from serving.engine import Device, Engine
+from serving.bundle import MANIFEST, Bundle, Manifest, read
+from serving.engine import Device, Engine, usable_cores
 from serving.errors import BundleError, DeviceError, ServingError
 from serving.files import Figures, WrongOutput
-from serving.images import FOLDER_FORMATS, decode
+from serving.images import FOLDER_FORMATS, FOLDER_SUFFIXES, decode
 from serving.queueing import Answer, Array, joined
-from serving.verbs import check_graph
+from serving.verbs import check_graph, check_inputs
 
 _CHUNK: Final = 32  # rows in one run of a graph
 _BLOCK: Final = 512  # images that are decoded before they are computed
-_SUFFIXES: Final = frozenset(
-    (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".pgm", ".ppm")
-)
 
 
 class Wrong(click.ClickException):
@@ -74,7 +70,7 @@ class Source:
         bad: list[str] = []
         starts = range(0, len(self._paths), _BLOCK)
         with (
-            ThreadPoolExecutor(os.cpu_count()) as pool,
+            ThreadPoolExecutor(usable_cores()) as pool,
             click.progressbar(
                 length=len(self._paths),
                 label="images",
@@ -180,8 +176,11 @@ class Session:
 @contextlib.contextmanager
 def session(path: Path, device: Device) -> Iterator[Session]:
     """The bundle at `path`, opened; what goes wrong inside is said in a sentence."""
+    if not (path / MANIFEST).exists():
+        raise Wrong(f"{path} is no bundle: it has no {MANIFEST}")
     try:
         bundle = read(path)
+        check_inputs(bundle)
         yield Session(bundle, Engine(bundle, device=device))
     except (DeviceError, WrongOutput) as error:
         raise Wrong(str(error)) from error
@@ -196,7 +195,9 @@ def _files(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
     return sorted(
-        file for file in path.rglob("*") if file.suffix.lower() in _SUFFIXES and file.is_file()
+        file
+        for file in path.rglob("*")
+        if file.suffix.lower() in FOLDER_SUFFIXES and file.is_file()
     )
 
 

@@ -9,15 +9,15 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from serving import latents as latent_space
 from serving import scoring
-from serving.bundle import Manifest
-from serving.errors import NotFound
+from serving.bundle import Bundle, Manifest
+from serving.errors import BundleError, NotFound
 from serving.queueing import Answer
 
 Array = npt.NDArray[Any]
@@ -73,7 +73,6 @@ class Made:
     items: Array
     usage: Usage
     seed: int | None = None  # what they were drawn with
-    source: int = 0  # how many were given
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,7 +103,7 @@ async def encode(runner: Runner, items: Array) -> Encoded:
 async def decode(runner: Runner, latents: Floats) -> Made:
     """G(z)."""
     answer = await runner.run("decode", latents)
-    return Made(items=answer.outputs[0], usage=Usage().plus(answer), source=len(latents))
+    return Made(items=answer.outputs[0], usage=Usage().plus(answer))
 
 
 async def reconstruct(runner: Runner, items: Array) -> Reconstructed:
@@ -117,7 +116,7 @@ async def reconstruct(runner: Runner, items: Array) -> Reconstructed:
 
 
 async def score(
-    runner: Runner, manifest: Manifest, items: Array, *, by: str | None = None, fpr: float = 0.05
+    runner: Runner, manifest: Manifest, items: Array, *, by: str | None, fpr: float
 ) -> Scored:
     """How abnormal each image is by the term `by` (None: the bundle's default).
 
@@ -144,23 +143,23 @@ async def interpolate(
     manifest: Manifest,
     items: Array,
     *,
-    frames: int = 16,
-    path: Literal["slerp", "lerp"] = "slerp",
+    frames: int,
+    path: latent_space.Path,
 ) -> Made:
     """A morph through G along a path from code to code: legs * (frames - 1) + 1 images."""
     encoded = await encode(runner, items)
     codes = latent_space.path(encoded.latents, frames, path, manifest.latent.prior)
     answer = await runner.run("decode", codes)
-    return Made(items=answer.outputs[0], usage=encoded.usage.plus(answer), source=len(items))
+    return Made(items=answer.outputs[0], usage=encoded.usage.plus(answer))
 
 
 async def sample(
     runner: Runner,
     manifest: Manifest,
     *,
-    n: int = 1,
-    seed: int | None = None,
-    truncation: float = 1.0,
+    n: int,
+    seed: int | None,
+    truncation: float,
 ) -> Made:
     """G(z) of n codes drawn from the prior; image i depends on (seed, i) alone."""
     seed = latent_space.draw_seed() if seed is None else seed
@@ -178,9 +177,9 @@ async def vary(
     manifest: Manifest,
     items: Array,
     *,
-    n: int = 4,
-    strength: float = 0.3,
-    seed: int | None = None,
+    n: int,
+    strength: float,
+    seed: int | None,
 ) -> Made:
     """n images near the one given: G of its code, disturbed."""
     seed = latent_space.draw_seed() if seed is None else seed
@@ -190,16 +189,14 @@ async def vary(
         lambda: latent_space.vary(encoded.latents[0], n, strength, seed, manifest.latent.prior),
     )
     answer = await runner.run("decode", codes)
-    return Made(
-        items=answer.outputs[0], usage=encoded.usage.plus(answer), seed=seed, source=len(items)
-    )
+    return Made(items=answer.outputs[0], usage=encoded.usage.plus(answer), seed=seed)
 
 
 async def call(
     verb: str, runner: Runner, manifest: Manifest, rows: Array | None, values: Mapping[str, Any]
 ) -> Encoded | Made | Reconstructed | Scored:
     """The verb called by name, with the parameters among `values` that bear on the result."""
-    own = {name: values[name] for name in _PARAMETERS[verb] if name in values}
+    own = {name: values[name] for name in _PARAMETERS[verb]}
     if rows is None:
         return await sample(runner, manifest, **own)
     match verb:
@@ -215,6 +212,17 @@ async def call(
             return await interpolate(runner, manifest, rows, **own)
         case _:
             return await vary(runner, manifest, rows, **own)
+
+
+def check_inputs(bundle: Bundle) -> None:
+    """Raises BundleError, which names the file, for a graph that wants more than rows.
+
+    Those of conditional models want labels too, which no verb passes yet.
+    """
+    for name, graph in bundle.manifest.graphs.items():
+        if len(graph.inputs) != 1:
+            wanted = ", ".join(tensor.name for tensor in graph.inputs)
+            raise BundleError(f"{bundle.graph_file(name)}: it wants more than rows: {wanted}")
 
 
 def check_graph(manifest: Manifest, graph: str) -> None:

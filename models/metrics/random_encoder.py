@@ -5,6 +5,7 @@ accuracy on E(x) says something only beside that of a random E.
 """
 
 import copy
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from models.datasets.pixels import to_float
+from models.training.averaging import estimate_batchnorm
 
 Images = npt.NDArray[np.uint8]
 
@@ -24,21 +26,18 @@ def with_fresh_statistics(encoder: nn.Module, images: Images) -> nn.Module:
     Fresh statistics (mean 0, variance 1) would be no fair baseline: untrained layers shrink their
     input at every step.
     """
-    encoder = copy.deepcopy(encoder).train()
-    for module in encoder.modules():
-        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-            module.reset_running_stats()
-            module.momentum = None  # a plain average over the batches
-    features(encoder, images)
-    return encoder.eval()
+    encoder = copy.deepcopy(encoder)
+    nothing = torch.empty(0)  # no draws, and no generator to see them
+    estimate_batchnorm(encoder, nn.Identity(), ((x, nothing) for x in _batches(images)))
+    return encoder
 
 
 @torch.no_grad()
 def features(encoder: nn.Module, images: Images) -> npt.NDArray[np.float32]:
     """E(x), [N, Z], of images uint8 [N, H, W, C]."""
-    parts = [encoder(_inside(images[i : i + ROWS])) for i in range(0, len(images), ROWS)]
-    return torch.cat(parts).numpy()
+    return torch.cat([encoder(x) for x in _batches(images)]).numpy()
 
 
-def _inside(images: Images) -> Tensor:
-    return to_float(torch.from_numpy(images))
+def _batches(images: Images) -> Iterator[Tensor]:
+    for start in range(0, len(images), ROWS):
+        yield to_float(torch.from_numpy(images[start : start + ROWS]))

@@ -96,7 +96,7 @@ def render(result: Result, media_type: str, context: Context) -> bytes:
     """The result in one of `formats`.  Takes as long as its images take to compress."""
     if media_type == JSON:
         return orjson.dumps(_json(result, context), option=orjson.OPT_SERIALIZE_NUMPY)
-    if media_type == NPY:
+    if media_type == NPY or isinstance(result, Encoded):  # of which there are no pictures
         return rendering.npy(_array(result))
     return _picture(result, media_type, context)
 
@@ -120,8 +120,7 @@ def _array(result: Result) -> Array:
     return _scores(result) if isinstance(result, Scored) else result.items
 
 
-def _picture(result: Result, media_type: str, context: Context) -> bytes:
-    assert not isinstance(result, Encoded)  # `formats` offers no picture of it
+def _picture(result: Made | Reconstructed | Scored, media_type: str, context: Context) -> bytes:
     items = _overlays(result) if isinstance(result, Scored) else result.items
     if media_type == ZIP:
         return rendering.zip_of_png(items)

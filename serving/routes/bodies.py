@@ -3,7 +3,8 @@
 Nothing here waits or touches a network; whoever has the whole body may call it on any thread.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 from urllib.parse import parse_qsl
@@ -91,6 +92,7 @@ def _from_json(body: bytes, wanted: Wanted | None) -> Payload:
         raise BadRequest(f"the body is not JSON: {error}") from error
     if not isinstance(document, dict):
         raise BadRequest(f"the JSON must be an object, got {_json_type(document)}")
+    _check_keys(body, document)
     items = document.pop(wanted, None) if wanted else None
     given = [Given(name, value, text=False) for name, value in document.items()]
     if wanted is None:
@@ -103,6 +105,31 @@ def _from_json(body: bytes, wanted: Wanted | None) -> Payload:
     if wanted == "images":
         return Payload(files=items, given=given)
     return Payload(rows=items, given=given)
+
+
+def _check_keys(body: bytes, document: Mapping[str, Any]) -> None:
+    """Raises BadRequest if a key stands twice at the top level, where orjson keeps the last.
+
+    A key that is found once in the bytes is not there twice, and searching them costs little
+    beside what the images in them cost; only an escape could hide a letter.  Where in doubt, all
+    is parsed again.
+    """
+    if len(document) > MAX_FIELDS:
+        return  # some are unknown, and refused as such
+    escapes = b"\\" in body and b"\\u" in body  # one byte is found 50 times as fast as two
+    if not escapes and all(body.count(b'"%b"' % key.encode()) == 1 for key in document):
+        return
+    try:
+        keys = json.loads(body, object_pairs_hook=_keys, parse_int=str, parse_float=str)
+    except RecursionError as error:
+        raise BadRequest("the body is not JSON that can be read: nested too deeply") from error
+    doubled = next((key for key in keys if keys.count(key) > 1), None)
+    if doubled is not None:
+        raise BadRequest(f"parameter {doubled[:60]} is given twice")
+
+
+def _keys(pairs: Sequence[tuple[str, Any]]) -> Sequence[str]:
+    return [key for key, _ in pairs]
 
 
 def _from_parameters(body: bytes, media_type: str) -> Payload:

@@ -178,10 +178,8 @@ def _bad_rows(wanted: Wanted, count: int, bad: Sequence[ItemProblem]) -> Unproce
 def _signature(manifest: Manifest, wanted: Wanted) -> tuple[np.dtype[Any], tuple[int, ...]]:
     if wanted == "latents":
         return np.dtype(np.float32), (manifest.latent.size,)
-    if manifest.image is not None:
-        return np.dtype(np.uint8), manifest.image.shape
-    assert manifest.vector is not None  # a manifest has exactly one of the two
-    return np.dtype(np.float32), (manifest.vector.size,)
+    dtype, shape = manifest.item
+    return np.dtype(dtype), shape
 
 
 def _check_count(count: int, limit: int, wanted: Wanted) -> None:

@@ -7,15 +7,19 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from serving.errors import BadRequest, Unprocessable
-from serving.latents import MAX_SEED
-from serving.rendering import MAX_FPS, MIN_FPS
+from serving.latents import MAX_SEED, Path
+from serving.rendering import FPS, MAX_FPS, MIN_FPS
+from serving.scoring import FPR
 
+# Defaults of some, for those who must name them in a signature.
+FRAMES: Final = 16  # per leg
+VARIATIONS: Final = 4
+STRENGTH: Final = 0.3
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,20}")
 _NUMBER: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
-_TRUTHS: Final = MappingProxyType({"true": True, "1": True, "false": False, "0": False})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,7 +27,7 @@ class Parameter:
     """One parameter.  From a query string or a form it is text, from JSON a value of its type."""
 
     name: str
-    kind: type  # int, float, bool or str
+    kind: type  # int, float or str
     default: Any = None
     low: float | None = None  # smallest value allowed
     high: float | None = None
@@ -109,22 +113,14 @@ def _number(given: object, text: bool) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _truth(given: object, text: bool) -> bool | None:
-    if text:
-        return _TRUTHS.get(str(given))
-    return given if isinstance(given, bool) else None
-
-
 def _word(given: object, text: bool) -> str | None:
     return given if isinstance(given, str) else None
 
 
 _KINDS: Final[Mapping[type, Callable[[object, bool], Any]]] = MappingProxyType(
-    {int: _integer, float: _number, bool: _truth, str: _word}
+    {int: _integer, float: _number, str: _word}
 )
-_WORDS: Final = MappingProxyType(
-    {int: "a whole number", float: "a finite number", bool: "true or false", str: "text"}
-)
+_WORDS: Final = MappingProxyType({int: "a whole number", float: "a finite number", str: "text"})
 
 
 def _shown(given: object) -> str:
@@ -136,8 +132,10 @@ _SEED: Final = Parameter(name="seed", kind=int, low=0, high=MAX_SEED)
 
 
 @functools.cache
-def known(verb: str, *, max_images: int, max_frames: int) -> tuple[Parameter, ...]:
-    """What `verb` knows, within the server's limits."""
+def known(
+    verb: str, *, max_images: int | None = None, max_frames: int | None = None
+) -> tuple[Parameter, ...]:
+    """What `verb` knows, within the server's limits where there is one."""
     return {
         "encode": (
             Parameter(
@@ -148,13 +146,13 @@ def known(verb: str, *, max_images: int, max_frames: int) -> tuple[Parameter, ..
         "reconstruct": (),
         "score": (
             Parameter(name="by", kind=str),
-            Parameter(name="fpr", kind=float, default=0.05, above=0, below=1),
+            Parameter(name="fpr", kind=float, default=FPR, above=0, below=1),
             Parameter(name="heatmap", kind=str, default="none", choices=("none", "map", "overlay")),
         ),
         "interpolate": (
-            Parameter(name="frames", kind=int, default=16, low=2, high=max_frames),
-            Parameter(name="path", kind=str, default="slerp", choices=("slerp", "lerp")),
-            Parameter(name="fps", kind=float, default=12.0, low=MIN_FPS, high=MAX_FPS),
+            Parameter(name="frames", kind=int, default=FRAMES, low=2, high=max_frames),
+            Parameter(name="path", kind=str, default="slerp", choices=get_args(Path)),
+            Parameter(name="fps", kind=float, default=FPS, low=MIN_FPS, high=MAX_FPS),
         ),
         "sample": (
             Parameter(name="n", kind=int, default=1, low=1, high=max_images),
@@ -162,8 +160,8 @@ def known(verb: str, *, max_images: int, max_frames: int) -> tuple[Parameter, ..
             Parameter(name="truncation", kind=float, default=1.0, above=0, high=1),
         ),
         "vary": (
-            Parameter(name="n", kind=int, default=4, low=1, high=max_images),
-            Parameter(name="strength", kind=float, default=0.3, low=0, high=10),
+            Parameter(name="n", kind=int, default=VARIATIONS, low=1, high=max_images),
+            Parameter(name="strength", kind=float, default=STRENGTH, low=0, high=10),
             _SEED,
         ),
     }[verb]

@@ -301,6 +301,21 @@ def test_a_long_request_delays_a_short_one_by_two_batches_at_most() -> None:
     run(scenario)
 
 
+def test_a_long_request_is_shared_by_the_threads_that_are_free() -> None:
+    async def scenario() -> None:
+        engine = Engine()
+        engine.gate.clear()
+        async with batching(engine, workers=3) as batcher:
+            long = asyncio.create_task(batcher.submit("g", rows(*range(12))))
+            for _ in range(3):  # three batches at once, with nobody submitting more
+                assert await asyncio.to_thread(engine.entered.acquire, True, 5)
+            engine.gate.set()
+            assert values(await long) == [2 * i for i in range(12)]
+        assert sorted(engine.batches) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
+
+    run(scenario)
+
+
 def test_answers_reach_their_callers_whatever_the_load() -> None:
     async def scenario() -> None:
         engine = Engine()

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from PIL import Image
 from oracle import make_oracle, oracle_decode, oracle_encode, oracle_reconstruct, oracle_score
 from serving import cli
 from serving import latents as latent_space
+from serving.bundle import sha256_of
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGES = np.random.default_rng(4).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
@@ -207,8 +209,78 @@ def test_a_damaged_bundle_is_named(photos: Path, tmp_path: Path) -> None:
     data[len(data) // 2] ^= 1
     (bundle / "encode.onnx").write_bytes(data)
     refused(1, "encode.onnx", "encode", bundle, photos, "--out", tmp_path / "z.npy")
-    refused(1, "manifest.json", "encode", tmp_path / "gone", photos, "--out", tmp_path / "z.npy")
+    (bundle / "manifest.json").write_text("{")
+    refused(1, "manifest.json", "encode", bundle, photos, "--out", tmp_path / "z.npy")
     assert not (tmp_path / "z.npy").exists()
+
+
+@pytest.mark.parametrize("verb", ["encode", "reconstruct", "score", "sample", "interpolate"])
+def test_what_is_no_bundle_is_wrong_use(
+    oracle_bundle: Path, photos: Path, tmp_path: Path, verb: str
+) -> None:
+    images = () if verb == "sample" else (photos,)
+    out = ("--out", tmp_path / "z.npy")
+    refused(2, "does not exist", verb, tmp_path / "gone", *images, *out)
+    refused(2, "is a file", verb, oracle_bundle / "manifest.json", *images, *out)
+    refused(2, "is no bundle", verb, oracle_bundle.parent, *images, *out)
+
+
+def test_a_graph_that_wants_labels_is_refused(photos: Path, tmp_path: Path) -> None:
+    bundle = make_oracle(tmp_path / "models")
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    labels = {"name": "labels", "dtype": "int64", "shape": ["N"]}
+    manifest["graphs"]["decode"]["inputs"].append(labels)
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    words = "decode.onnx: it wants more than rows: latents, labels"
+    refused(1, words, "sample", bundle, "--out", tmp_path / "z.npy")
+    refused(2, words, "serve", bundle.parent.parent)
+
+
+def test_a_graph_that_gives_other_images_than_promised_is_named(tmp_path: Path) -> None:
+    bundle = make_oracle(tmp_path / "models")
+    larger = make_oracle(tmp_path / "models", name="larger", height=16, width=16, block=4)
+    (bundle / "decode.onnx").write_bytes((larger / "decode.onnx").read_bytes())
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    manifest["graphs"]["decode"]["sha256"] = sha256_of(bundle / "decode.onnx")
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    refused(1, "decode.onnx: its output images", "sample", bundle, "--out", tmp_path / "z.npy")
+
+
+def test_flags_have_the_ranges_that_parameters_have(
+    oracle_bundle: Path, photos: Path, tmp_path: Path
+) -> None:
+    out = ("--out", tmp_path / "z.npy")
+    for verb, flag, value, words in (
+        ("score", "--fpr", "0", "0<x<1"),
+        ("score", "--fpr", "1", "0<x<1"),
+        ("sample", "--truncation", "0", "0<x<=1"),
+        ("sample", "--seed", "-1", "0<=x<=9223372036854775807"),
+        ("interpolate", "--frames", "1", "x>=2"),
+        ("interpolate", "--path", "detour", "'slerp', 'lerp'"),
+    ):
+        images = () if verb == "sample" else (photos,)
+        refused(2, words, verb, oracle_bundle, *images, flag, value, *out)
+    fpr, frames = (
+        {parameter.name: parameter.default for parameter in getattr(cli, verb).params}[name]
+        for verb, name in (("score", "fpr"), ("interpolate", "frames"))
+    )
+    assert (fpr, frames) == (0.05, 16)
+
+
+def test_no_more_threads_decode_than_this_process_may_use(
+    oracle_bundle: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int | None] = []
+
+    class Pool(ThreadPoolExecutor):
+        def __init__(self, workers: int | None) -> None:
+            asked.append(workers)
+            super().__init__(workers)
+
+    monkeypatch.setattr("serving.session.ThreadPoolExecutor", Pool)
+    monkeypatch.setattr("serving.session.usable_cores", lambda: 77, raising=False)
+    done("encode", oracle_bundle, photos, "--json")
+    assert 77 in asked
 
 
 def test_parquet_without_pyarrow_says_what_to_install(

@@ -1,6 +1,7 @@
 """`biject serve`: what it refuses before it starts, what it says, how it ends."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -135,6 +136,14 @@ def test_every_setting_is_a_flag() -> None:
     flags = {option for parameter in serve.params for option in parameter.opts}
     assert {f"--{name.replace('_', '-')}" for name in VARIABLES if name != "models"} <= flags
     assert "models" in flags
+
+
+def test_help_tells_the_defaults_and_promises_nothing_of_admin_keys() -> None:
+    said = " ".join(CliRunner().invoke(serve, ["--help"]).output.split())
+    for flag in ("max-images", "queue-images", "deadline-ms", "workers", "device", "log"):
+        default = getattr(Settings(), flag.replace("-", "_"))
+        assert re.search(rf"--{flag} [^\]]*\[?[^\]]*\]?[^\[]*\[default: {default}\]", said), flag
+    assert "--admin-keys KEY,... Reserved: nothing asks for them yet. --max" in said
 
 
 def test_the_environment_gives_the_settings() -> None:

@@ -1,18 +1,22 @@
 """The engine against the oracle's numpy answers, its checks, and the truth about devices."""
 
 import ctypes
+import json
 import logging
+import re
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 import pytest
 
-from oracle import oracle_encode, oracle_reconstruct, oracle_score
+from oracle import make_oracle, oracle_encode, oracle_reconstruct, oracle_score
 from serving import engine as engine_module
-from serving.bundle import read
+from serving.bundle import read, sha256_of
 from serving.engine import Engine, usable_cores
 from serving.errors import BundleError, DeviceError
 
@@ -189,6 +193,85 @@ def test_a_graph_that_onnxruntime_refuses_is_named(oracle_bundle: Path) -> None:
 
     with pytest.raises(BundleError, match=r"test_engine\.py: onnxruntime cannot load it"):
         Engine(Damaged(), device="cpu")  # type: ignore[arg-type]
+
+
+def grown(model: onnx.ModelProto) -> None:
+    """Only running it shows that images come out twice as high: repeats are [1, 2, 1, 1] + 0 z."""
+    nodes, make = model.graph.node, onnx.helper.make_node
+    for name, value in (("zero", np.float32(0)), ("ones", np.array([1, 2, 1, 1], np.float32))):
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(value), name))
+    cast = nodes.pop()
+    nodes.extend(
+        [
+            make("ReduceMean", ["latents"], ["mean"], keepdims=0),
+            make("Mul", ["mean", "zero"], ["nothing"]),
+            make("Add", ["nothing", "ones"], ["repeats"]),
+            make("Cast", ["repeats"], ["whole"], to=onnx.TensorProto.INT64),
+            make("Tile", [cast.input[0], "whole"], ["twice"]),
+            make("Cast", ["twice"], ["images"], to=onnx.TensorProto.UINT8),
+        ]
+    )
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+
+
+def unpacked(model: onnx.ModelProto) -> None:
+    model.graph.node[-1].attribute[0].i = onnx.TensorProto.FLOAT
+    model.graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+
+
+def renamed(model: onnx.ModelProto) -> None:
+    model.graph.node[-1].output[0] = model.graph.output[0].name = "pictures"
+
+
+def demanding(model: onnx.ModelProto) -> None:
+    labels = onnx.helper.make_tensor_value_info("labels", onnx.TensorProto.INT64, ["N"])
+    model.graph.input.append(labels)
+
+
+def narrowed(model: onnx.ModelProto) -> None:
+    model.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 47
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (grown, r"images comes out as uint8 \[1, 16, 8, 3\], .* says uint8 \[N, 8, 8, 3\]"),
+        (unpacked, r"output images is float32 \[N, 8, 8, 3\], .* says uint8 \[N, 8, 8, 3\]"),
+        (renamed, "output images is missing; there is: pictures"),
+        (demanding, "input labels is not in the manifest"),
+        (narrowed, r"input latents is float32 \[N, 47\], .* says float32 \[N, 48\]"),
+    ],
+)
+def test_a_graph_that_is_not_as_the_manifest_says_is_named(
+    tmp_path: Path, change: Callable[[onnx.ModelProto], None], words: str
+) -> None:
+    path = make_oracle(tmp_path)
+    file = path / "decode.onnx"
+    model = onnx.load(file)
+    change(model)
+    file.write_bytes(model.SerializeToString())
+    manifest = json.loads((path / "manifest.json").read_text())
+    manifest["graphs"]["decode"]["sha256"] = sha256_of(file)
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    bundle = read(path)
+    with pytest.raises(BundleError, match=rf"^{re.escape(str(file))}: .*{words}$"):
+        Engine(bundle, device="cpu").warm_up((1,))
+
+
+@pytest.mark.parametrize("side", ["encode", "decode"])
+def test_a_graph_of_other_sizes_than_the_manifests_is_named(tmp_path: Path, side: str) -> None:
+    path = make_oracle(tmp_path)
+    larger = make_oracle(tmp_path, name="larger", height=16, width=16, block=4)  # Z = 48 too
+    data = (larger / f"{side}.onnx").read_bytes()
+    (path / f"{side}.onnx").write_bytes(data)
+    manifest = json.loads((path / "manifest.json").read_text())
+    manifest["graphs"][side]["sha256"] = sha256_of(path / f"{side}.onnx")
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    bundle = read(path)
+    with pytest.raises(
+        BundleError, match=rf"{side}\.onnx: its .* images is uint8 \[N, 16, 16, 3\]"
+    ):
+        Engine(bundle, device="cpu")
 
 
 @pytest.mark.parametrize(("device", "threads"), [("tpu", 0), ("cpu", -1)])

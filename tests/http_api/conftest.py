@@ -14,9 +14,8 @@ import pytest
 import uvicorn
 
 from oracle import make_oracle
-from serving.app import routes_app
+from serving.app import standalone
 from serving.deployment import Deployment
-from serving.edge import Edge
 from serving.settings import Settings
 
 
@@ -37,7 +36,7 @@ Serve = Callable[..., AbstractContextManager[Served]]
 def served(settings: Settings, *, wait: bool = True) -> Iterator[Served]:
     """A server with these settings, until the block ends."""
     deployment = Deployment(settings)
-    app = Edge(routes_app(deployment), deployment=deployment)
+    app = standalone(deployment)
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none"))
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]

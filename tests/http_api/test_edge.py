@@ -6,17 +6,23 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from starlette.responses import PlainTextResponse
 
 from oracle import make_oracle
+from serving import telemetry
 from serving.attendance import ClientGone, attended
+from serving.deployment import Deployment
+from serving.edge import Edge
+from serving.errors import NotReady
 from serving.registry import Registry
+from serving.settings import Settings
 
 Serve = Callable[..., Any]
 
@@ -71,16 +77,107 @@ def test_keys(serve: Serve, headers: dict[str, str], status: int) -> None:
             assert running.client.get(path).status_code == 200
 
 
-def test_browsers_of_named_origins_may_ask(serve: Serve) -> None:
-    with serve(cors_origins=("https://a.example",), api_keys=("k",)) as running:
-        asked = {"Origin": "https://a.example", "Access-Control-Request-Method": "POST"}
-        preflight = running.client.options("/v1/models/default/encode", headers=asked)
-        assert preflight.status_code == 200
-        assert preflight.headers["access-control-allow-origin"] == "https://a.example"
-        refused = running.client.get("/v1/models", headers={"Origin": "https://a.example"})
-        assert refused.status_code == 401  # and the page may read why
-        assert refused.headers["access-control-allow-origin"] == "https://a.example"
-        stranger = running.client.get("/livez", headers={"Origin": "https://b.example"})
+ORIGIN = {"Origin": "https://a.example"}
+PREFLIGHT = {**ORIGIN, "Access-Control-Request-Method": "POST"}
+PATH = "/v1/models/default/encode"
+
+
+@pytest.fixture(scope="module")
+def shared(serve: Serve) -> Iterator[httpx.Client]:
+    """A server that pages of https://a.example may ask, with a key."""
+    with serve(cors_origins=("https://a.example",), api_keys=("k",), max_body_bytes=100) as running:
+        yield running.client
+
+
+def test_a_preflight_needs_no_key_and_is_an_answer_like_others(shared: httpx.Client) -> None:
+    headers = {**PREFLIGHT, "Access-Control-Request-Headers": "x-api-key", "X-Request-ID": "me"}
+    answer = shared.options(PATH, headers=headers)
+    assert answer.status_code == 200
+    assert answer.headers["access-control-allow-origin"] == "https://a.example"
+    assert answer.headers["access-control-allow-headers"] == "x-api-key"
+    assert answer.headers["x-request-id"] == "me"
+    assert answer.headers["server-timing"].startswith("queue;dur=")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"Origin": "https://b.example"}, "Disallowed CORS origin"),
+        ({"Access-Control-Request-Method": "DELETE"}, "Disallowed CORS method"),
+    ],
+)
+def test_a_refused_preflight_is_a_problem(
+    shared: httpx.Client, change: dict[str, str], words: str
+) -> None:
+    answer = shared.options(PATH, headers={**PREFLIGHT, **change})
+    assert answer.status_code == 400
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["detail"] == words
+    assert answer.json()["request_id"] == answer.headers["x-request-id"]
+    assert "server-timing" in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "status"),
+    [
+        ("GET", "/v1/models", {}, 401),
+        ("GET", "/v1/models", {"X-API-Key": "k", "X-Deadline-Ms": "soon"}, 400),
+        ("GET", "/nope", {"X-API-Key": "k"}, 404),
+        ("GET", "/v1/models/nope", {"X-API-Key": "k"}, 404),
+        ("DELETE", "/v1/models", {"X-API-Key": "k"}, 405),
+        ("POST", PATH, {"X-API-Key": "k", "Content-Type": "image/png"}, 413),
+    ],
+)
+def test_a_page_may_read_why_it_was_refused(
+    shared: httpx.Client, method: str, path: str, headers: dict[str, str], status: int
+) -> None:
+    content = bytes(200) if method == "POST" else None
+    answer = shared.request(method, path, headers={**ORIGIN, **headers}, content=content)
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["access-control-allow-origin"] == "https://a.example"
+    assert "X-Request-ID" in answer.headers["access-control-expose-headers"]
+    assert answer.json()["request_id"] == answer.headers["x-request-id"]
+
+
+def test_what_a_framework_says_of_our_error_keeps_the_pages_headers() -> None:
+    """BentoML answers for us where its own routes fail: the true reason goes into its answer."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        telemetry.current().error = NotReady("not yet", retry_after=7)
+        await PlainTextResponse("no", status_code=503)(scope, receive, send)
+
+    settings = Settings(cors_origins=("https://a.example",))
+    edge = Edge(app, deployment=Deployment(settings))
+
+    async def asked() -> httpx.Response:
+        transport = httpx.ASGITransport(edge)
+        async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+            return await client.get("/readyz", headers=ORIGIN)
+
+    answer = asyncio.run(asked())
+    assert (answer.status_code, answer.json()["detail"]) == (503, "not yet")
+    assert answer.headers["retry-after"] == "7"
+    assert answer.headers["access-control-allow-origin"] == "https://a.example"
+    assert answer.headers["content-length"] == str(len(answer.content))
+
+
+def test_an_unforeseen_error_can_be_read_by_a_page_too(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serve(cors_origins=("*",)) as running:
+
+        def broken(*args: Any, **kwargs: Any) -> None:
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(running.deployment.registry, "get", broken)
+        answer = running.client.get("/v1/models/oracle", headers=ORIGIN)
+    assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (500, "*")
+
+
+def test_pages_of_other_origins_may_read_nothing(shared: httpx.Client) -> None:
+    for path in ("/livez", "/v1/models"):
+        stranger = shared.get(path, headers={"Origin": "https://b.example"})
         assert "access-control-allow-origin" not in stranger.headers
 
 

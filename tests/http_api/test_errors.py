@@ -232,6 +232,54 @@ def test_a_parameter_given_twice(client: httpx.Client) -> None:
         assert "given twice" in problem(answer, 400)["detail"]
 
 
+@pytest.mark.parametrize(
+    ("verb", "body", "name"),
+    [
+        ("sample", '{"n":1,"n":2}', "n"),
+        ("sample", '{"n": 1, "seed": 2, "n"  : 1}', "n"),
+        ("sample", '{"n":1,"\\u006e":2}', "n"),
+        ("encode", f'{{"images":["{GOOD}"],"images":["{GOOD}"]}}', "images"),
+        ("encode", f'{{"encoding_format":"float","images":["{GOOD}"],"encoding_format":""}}',
+         "encoding_format"),
+        ("decode", f'{{"latents":[{[0.5] * 48}],"latents":[{[0.5] * 48}]}}', "latents"),
+    ],
+)  # fmt: skip
+def test_a_json_key_given_twice(client: httpx.Client, verb: str, body: str, name: str) -> None:
+    answer = client.post(V + verb, content=body, headers=JSON)
+    assert problem(answer, 400)["detail"] == f"parameter {name} is given twice"
+
+
+@pytest.mark.parametrize(
+    ("verb", "body"),
+    [
+        ("sample", '{"n":1,"seed":2}'),
+        ("sample", '{"\\u006e":1}'),
+        ("sample", "{}"),
+        ("encode", json.dumps({"images": [GOOD.replace("+", "\\u002b")]})
+            .replace("\\\\", "\\")),
+        ("score", json.dumps({"images": [GOOD], "by": "l1"})),
+    ],
+)  # fmt: skip
+def test_a_json_key_given_once(client: httpx.Client, verb: str, body: str) -> None:
+    assert client.post(V + verb, content=body, headers=JSON).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ('{"images":["images"]}', "neither a data URI nor base64"),
+        ('{"images":' + '{"images":' * 999 + "1" + "}" * 1000, ""),
+        ('{"images":[],"by":"by"}', "empty"),
+        ("{" + ",".join(f'"k{i}":{i}' for i in range(5000)) + "}", "must have a list"),
+        ('{"images":["x"],"seed":' + "9" * 300 + ',"by":"images"}', "unknown parameter"),
+    ],
+)
+def test_json_that_looks_twice_at_its_keys(client: httpx.Client, body: str, words: str) -> None:
+    answer = client.post(V + "encode", content=body, headers=JSON)
+    assert words in problem(answer, answer.status_code)["detail"]
+    assert answer.status_code in (400, 422)
+
+
 @pytest.mark.parametrize("n", [1, 17])
 def test_a_morph_wants_2_to_16_images(client: httpx.Client, n: int) -> None:
     answer = client.post(V + "interpolate?frames=2", json={"images": [GOOD] * n})
