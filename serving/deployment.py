@@ -5,7 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from serving.engine import usable_cores
+from serving.cores import usable_cores
 from serving.errors import NotReady
 from serving.registry import Model, Registry
 from serving.settings import Settings

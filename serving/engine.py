@@ -9,7 +9,6 @@ import contextlib
 import ctypes
 import io
 import logging
-import os
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -20,6 +19,7 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from serving.bundle import Bundle, TensorInfo
+from serving.cores import usable_cores
 from serving.errors import BundleError, DeviceError
 
 Array = npt.NDArray[Any]
@@ -43,20 +43,6 @@ _WARNING: Final = 2
 # onnxruntime's default severity is process-wide: two engines must not restore it crosswise.
 _logger_lock: Final = threading.Lock()
 log = logging.getLogger("biject.engine")
-
-
-def usable_cores() -> int:
-    """How many cores this process may use: the affinity mask, cut by a cgroup's CPU quota."""
-    if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))
-    else:
-        cores = os.cpu_count() or 1
-    with contextlib.suppress(OSError, ValueError):
-        with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:
-            quota, period = file.read().split()
-        if quota != "max":  # "150000 100000" is one and a half cores: one thread keeps within it
-            cores = min(cores, max(1, int(quota) // int(period)))
-    return max(1, cores)
 
 
 class Engine:

@@ -13,7 +13,8 @@ import numpy as np
 
 from serving import files
 from serving.bundle import MANIFEST, Bundle, Manifest, read
-from serving.engine import Device, Engine, usable_cores
+from serving.cores import usable_cores
+from serving.engine import Device, Engine
 from serving.errors import BundleError, DeviceError, ServingError
 from serving.files import Figures, WrongOutput
 from serving.images import FOLDER_FORMATS, FOLDER_SUFFIXES, decode

@@ -13,13 +13,10 @@ from numpy.typing import NDArray
 
 from models.datasets.dataset import Dataset, Labels, Progress, Skipped, Split, Wanted, collected
 from models.errors import DataError
+from serving.cores import usable_cores
 from serving.errors import ServingError
-from serving.images import ImageSpec, decode
+from serving.images import FOLDER_FORMATS, FOLDER_SUFFIXES, ImageSpec, decode
 
-SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".pgm", ".ppm"}
-)
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 MASKS = "ground_truth"
 AT_ONCE = 256  # files in flight: bounds memory, keeps every core decoding
 
@@ -36,7 +33,7 @@ def load(path: str, spec: ImageSpec, wanted: Wanted, progress: Progress) -> Data
     labels, classes = classes_of(chosen, wanted.split)
     kept, labels, classes = wanted.select(len(chosen), labels, classes)
     chosen = [chosen[i] for i in kept]
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(usable_cores()) as pool:
         items = (
             item
             for start in range(0, len(chosen), AT_ONCE)
@@ -55,7 +52,7 @@ def is_image(name: str) -> bool:
     """Whether a file may be an image by its name; hidden and __MACOSX files never are."""
     path = PurePosixPath(name)
     hidden = any(piece.startswith((".", "__")) for piece in path.parts)
-    return path.suffix.lower() in SUFFIXES and not hidden
+    return path.suffix.lower() in FOLDER_SUFFIXES and not hidden
 
 
 def part(files: Sequence[str], split: Split, *, source: str) -> list[str]:
@@ -64,7 +61,7 @@ def part(files: Sequence[str], split: Split, *, source: str) -> list[str]:
     Raises DataError for data without files, or without a test part.
     """
     if not files:
-        raise DataError(f"{source} holds no images ({', '.join(sorted(SUFFIXES))})")
+        raise DataError(f"{source} holds no images ({', '.join(sorted(FOLDER_SUFFIXES))})")
     tops = {PurePosixPath(file).parts[0] for file in files if "/" in file}
     if "train" not in tops:
         if split == "test":
@@ -92,7 +89,7 @@ def classes_of(names: Sequence[str], split: Split) -> tuple[Labels | None, tuple
 def decoded(data: bytes, name: str, spec: ImageSpec) -> NDArray[np.uint8] | Skipped:
     """One image at the model's size, or why it cannot be read."""
     try:
-        return decode(data, spec, formats=FORMATS)
+        return decode(data, spec, formats=FOLDER_FORMATS)
     except ServingError as error:
         return Skipped(name=name, reason=str(error))
 

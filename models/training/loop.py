@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import platform
 import time
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from models.pairings.pairing import Losses
 from models.training import checkpoint, health, log, pictures
 from models.training.batches import Batches, draw_prior, rng_for
 from models.training.step import Trainer
+from serving.cores import usable_cores
 from serving.images import ImageSpec
 
 
@@ -72,8 +72,7 @@ def use_threads(config: Config) -> None:
 
     More threads than cores make each wait for the others: ten times slower, not a little.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    torch.set_num_threads(config.train.threads or cores or 1)
+    torch.set_num_threads(config.train.threads or usable_cores())
 
 
 class Run:

@@ -17,7 +17,8 @@ import pytest
 from oracle import make_oracle, oracle_encode, oracle_reconstruct, oracle_score
 from serving import engine as engine_module
 from serving.bundle import read, sha256_of
-from serving.engine import Engine, usable_cores
+from serving.cores import usable_cores
+from serving.engine import Engine
 from serving.errors import BundleError, DeviceError
 
 RNG = np.random.default_rng(0)

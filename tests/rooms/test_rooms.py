@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SERVING_FOR_MODELS = {
     "serving",
+    "serving.cores",  # how many threads decode and train
     "serving.images",
     "serving.containers",  # what serving.images is made of
     "serving.errors",
