@@ -10,6 +10,7 @@ from torch import nn
 
 from models import networks, objectives, pairings, regularisers
 from models.config import Config
+from models.errors import BadConfig
 from models.pairings.pairing import Losses
 from models.training.averaging import average_into, estimate_batchnorm
 from models.training.batches import Batches, draw_prior, rng_for, seed_of
@@ -28,7 +29,10 @@ class Trainer:
     def __init__(self, config: Config, device: torch.device) -> None:
         self.config, self.device = config, device
         self.objective = objectives.find(config.model.objective)
-        self.pairing = pairings.build(config, regularisers.parse(config.regularisers))
+        chosen = regularisers.parse(config.regularisers)
+        if config.train.compile and chosen.pairwise:
+            raise BadConfig("train.compile has no second derivatives, as the penalty needs")
+        self.pairing = pairings.build(config, chosen)
         with torch.random.fork_rng(devices=[]):  # modules initialise from the global generator
             torch.manual_seed(seed_of(config.train.seed, "weights", 0))
             encoder = networks.build_encoder(config.model)

@@ -199,6 +199,13 @@ def test_a_dry_run_prints_the_config_and_writes_nothing(config: Path, tmp_path: 
         (["--set", "regularisers.r1=1"], "pairwise"),
         (["--set", "regularisers.pairwise=1"], "joint critic"),
         (["--set", "weights.pixels=1"], "image"),
+        (
+            [
+                *("--set", "model.pairing=bigan", "--set", "regularisers.pairwise=1"),
+                *("--set", "train.compile=true"),
+            ],
+            "second derivatives",
+        ),
         (["--set", "train.steps=many"], "type int"),
         (["--set", "train.lr=nan"], "finite"),
         (["--set", "train.batch=1"], "at least 2"),
@@ -302,6 +309,14 @@ def test_a_damaged_checkpoint_is_named(config: Path, tmp_path: Path) -> None:
     weights_file.write_bytes(whole)
     (run / "checkpoints/3/state.pt").write_bytes(b"no state")
     assert "state.pt" in train("--resume", run, "--steps", 6).stderr
+
+
+def test_half_precision_trains_and_keeps_float32_weights(config: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    done = train(config, "--out", run, "--steps", 2, "--set", "train.precision=bf16")
+    assert done.exit_code == 0, done.output
+    tensors = load_file(run / "checkpoints/2/weights.safetensors")
+    assert {str(t.dtype) for t in tensors.values()} == {"torch.float32", "torch.int64"}
 
 
 def test_unreadable_files_are_counted_and_named(tmp_path: Path, config: Path) -> None:
