@@ -16,8 +16,16 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from serving.errors import Busy, ComputeFailed, DeadlineExceeded, NotReady, ServingError
-from serving.queueing import Answer, Array, Line, Part, Work, joined
+from serving.crew import Crew, Hand
+from serving.errors import (
+    Busy,
+    ComputeFailed,
+    DeadlineExceeded,
+    ItemProblem,
+    NotReady,
+    ServingError,
+)
+from serving.queueing import Answer, Array, Line, Part, Plan, Work, halves, joined
 
 __all__ = ["Answer", "Batcher", "Run"]
 
@@ -36,38 +44,35 @@ class Batcher:
 
     Args:
         run: Computes a graph for N rows; its outputs have N rows each.
-        max_batch: Most rows in one call of `run`; longer requests are cut and take turns.
-        queue_limit: Most rows that may wait; a request over it is refused with Busy.
+        plan: What batches cost and how large they are to be; longer requests are cut and take
+            turns.
+        queue_limit: Most rows that may wait for one graph; a request over it is refused with Busy.
         workers: How many threads call `run`.
         on_batch: Told of each batch (graph, rows, seconds), on an engine thread.
+        restart_delay: Seconds until an engine thread that died is replaced; longer if its
+            successors die, too.
     """
 
     def __init__(
         self,
         run: Run,
         *,
-        max_batch: int,
+        plan: Plan,
         queue_limit: int,
         workers: int,
         on_batch: Callable[[str, int, float], None] | None = None,
+        restart_delay: float = 0.25,
     ) -> None:
-        if min(max_batch, queue_limit, workers) < 1:
-            raise ValueError("max_batch, queue_limit and workers must be at least 1")
+        if min(queue_limit, workers) < 1:
+            raise ValueError("queue_limit and workers must be at least 1")
         self._run = run
-        self._max_batch = max_batch
         self._queue_limit = queue_limit
         self._on_batch = on_batch
-        self._line = Line()
-        self._wake = threading.Condition()  # guards the line, and tells that it grew
+        self._line = Line(plan)
+        self._wake = threading.Condition()  # guards line and hands, and tells that the line grew
         self._open: set[Work] = set()  # submitted and not yet answered; touched by callers only
         self._closing = False
-        self.restarts = 0  # times an engine thread had to pick itself up
-        self._threads = [
-            threading.Thread(target=self._work, name=f"engine-{i}", daemon=True)
-            for i in range(workers)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._crew = Crew(self._work, self._lost, count=workers, restart_delay=restart_delay)
 
     @property
     def queued(self) -> int:
@@ -76,9 +81,18 @@ class Batcher:
             return self._line.rows
 
     @property
-    def alive(self) -> bool:
-        """Whether every engine thread runs."""
-        return all(thread.is_alive() for thread in self._threads)
+    def restarts(self) -> int:
+        """How many engine threads died and were replaced."""
+        return self._crew.restarts
+
+    def trouble(self) -> str | None:
+        """What keeps this from working as it should, as half a sentence; None if nothing does."""
+        return self._crew.trouble()
+
+    def check(self, graph: str, rows: int, deadline: float | None) -> None:
+        """Raises Busy or NotReady, as `submit` would for so many rows now."""
+        with self._wake:
+            self._admit(graph, rows, deadline)
 
     async def submit(
         self, graph: str, inputs: tuple[Array, ...], deadline: float | None = None
@@ -92,7 +106,7 @@ class Batcher:
         Raises:
             Busy: the queue is full, or too long for the deadline; at once, with Retry-After.
             DeadlineExceeded: the deadline passed while it waited.
-            ComputeFailed: the engine failed on these very rows.
+            ComputeFailed: the engine failed on one of these very rows; names it.
             NotReady: the batcher is shutting down.
         Cancelling the caller takes its waiting rows out of the line.
         """
@@ -106,7 +120,7 @@ class Batcher:
         if work.rows == 0 or any(len(array) != work.rows for array in inputs):
             raise ValueError(f"{graph}: inputs of {[len(array) for array in inputs]} rows")
         with self._wake:
-            self._admit(work)
+            self._admit(graph, work.rows, deadline)
             self._line.add(work)
             self._wake.notify()
         self._open.add(work)
@@ -124,26 +138,28 @@ class Batcher:
         with self._wake:
             self._closing = True
             self._wake.notify_all()
-        await asyncio.to_thread(self._join, time.monotonic() + grace)
+        await asyncio.to_thread(self._crew.close, time.monotonic() + grace)
         left = list(self._open)
         with self._wake:
             for work in left:
                 self._line.drop(work)
         self._send([(work, NotReady("the server is shutting down")) for work in left])
 
-    def _admit(self, work: Work) -> None:
+    def _admit(self, graph: str, rows: int, deadline: float | None) -> None:
         if self._closing:
             raise NotReady("the server is shutting down")
-        queued = self._line.rows
-        if not queued:
+        if not self._line.rows:
             return  # an empty line takes any size: no retry would find it shorter
-        wait = self._line.seconds / len(self._threads)
-        if queued + work.rows > self._queue_limit:
+        now = time.monotonic()
+        wait = (self._line.ahead(graph, rows) + self._crew.busy(now)) / self._crew.count
+        queued = self._line.waiting(graph)
+        if queued and queued + rows > self._queue_limit:
             raise Busy(
                 f"{queued} items wait already and at most {self._queue_limit} may",
                 retry_after=wait,
             )
-        if work.deadline is not None and work.queued_at + wait > work.deadline:
+        done = wait + self._line.seconds(graph, rows) / self._crew.count
+        if deadline is not None and now + done > deadline:
             raise Busy(
                 f"the queue takes about {wait:.1f} s, which is longer than the deadline allows",
                 retry_after=wait,
@@ -151,30 +167,27 @@ class Batcher:
 
     # On the engine threads
 
-    def _work(self) -> None:
-        while True:
-            parts: list[Part] = []
-            try:
-                parts = self._next()
-                if not parts:
-                    return
-                self._compute(parts)
-            # The edge of an engine thread: whatever broke in the batcher itself, the requests at
-            # hand are told and the thread goes on.
-            except BaseException:
-                log.critical("an engine thread broke and starts again", exc_info=True)
-                self.restarts += 1
-                self._fail([part.work for part in parts])
+    def _work(self, hand: Hand) -> None:
+        """Batch after batch, until the batcher closes and nothing waits."""
+        while parts := self._next(hand):
+            self._compute(parts)
+            with self._wake:
+                hand.parts = []
+                hand.batches += 1
 
-    def _next(self) -> list[Part]:
+    def _next(self, hand: Hand) -> list[Part]:
         """The next batch, waiting for it; empty when closing and nothing waits."""
         with self._wake:
             while True:
                 now = time.monotonic()
-                parts, expired = self._line.take(self._max_batch, now)
+                parts, expired = self._line.take(now)
                 self._send([(work, _too_late(work, now)) for work in expired])
                 if self._line.rows:  # of a long request, say: another thread may be free
                     self._wake.notify()
+                if parts:
+                    rows = sum(part.stop - part.start for part in parts)
+                    hand.parts, hand.since = parts, now
+                    hand.expected = self._line.seconds(parts[0].work.graph, rows)
                 if parts or self._closing:
                     return parts
                 self._wake.wait()
@@ -189,13 +202,13 @@ class Batcher:
             outputs = self._run_joined(graph, rows, parts)
         # An engine may raise anything, and on this thread not even SystemExit is meant for us.
         except BaseException as error:
-            if len(parts) == 1:
-                log.exception("the engine failed on %d rows of one request to %s", rows, graph)
-                self._fail([parts[0].work])
-                return
-            log.warning("a batch of %d requests failed (%r): each alone now", len(parts), error)
-            for part in parts:
-                self._compute([part])
+            if rows > 1:
+                log.warning("a batch of %d rows to %s failed (%r): halved", rows, graph, error)
+                for half in halves(parts):
+                    self._compute(half)
+            else:
+                log.exception("the engine failed on a row to %s", graph)
+                self._fail([(parts[0].work, _guilty(parts[0]))])
             return
         seconds = time.monotonic() - begin
         with self._wake:
@@ -215,11 +228,16 @@ class Batcher:
             raise RuntimeError(f"{graph} gave outputs of {counts} rows for {rows}")
         return outputs
 
-    def _fail(self, works: Sequence[Work]) -> None:
+    def _lost(self, hand: Hand) -> None:
+        """Tell those whose rows a dead thread had in hand; nobody knows how far it got."""
+        works = {part.work for part in hand.parts if not part.work.dead}
+        self._fail([(work, ComputeFailed("the engine broke on this request")) for work in works])
+
+    def _fail(self, results: list[Result]) -> None:
         with self._wake:
-            for work in works:
+            for work, _ in results:
                 self._line.drop(work)
-        self._send([(work, ComputeFailed("the engine failed on this request")) for work in works])
+        self._send(results)
 
     def _send(self, results: list[Result]) -> None:
         """Let each caller's own event loop settle its future."""
@@ -232,10 +250,6 @@ class Batcher:
             except RuntimeError:  # the loop is closed: nobody waits any more
                 log.debug("%d answers came after their event loop had ended", len(its))
 
-    def _join(self, end: float) -> None:
-        for thread in self._threads:
-            thread.join(max(0.0, end - time.monotonic()))
-
 
 def _settle(results: list[Result]) -> None:
     for work, result in results:
@@ -245,6 +259,12 @@ def _settle(results: list[Result]) -> None:
             work.future.set_exception(result)
         else:
             work.future.set_result(result)
+
+
+def _guilty(part: Part) -> ComputeFailed:
+    """The failure of a request for the one row of it that the engine cannot compute."""
+    detail = f"the engine failed on item {part.start} of this request"
+    return ComputeFailed(detail, items=[ItemProblem(part.start, "the engine fails on it")])
 
 
 def _too_late(work: Work, now: float) -> DeadlineExceeded:

@@ -40,6 +40,7 @@ _FLAGS: Final = {
     "cors_origins": ("ORIGIN,...", "Web origins that browsers may ask from."),
     "workers": ("N", "Server processes."),
     "threads": ("N", "Engine threads per process on a CPU.  [default: one per core]"),
+    "cache": ("DIR", "Folder for the measured costs of batches.  [default: the user's cache]"),
     "device": ("", "cuda refuses to start without one."),
     "log": ("", "Form of the log."),
 }
@@ -83,6 +84,8 @@ def serve(models: Path | None, host: str, port: int, **flags: str | None) -> Non
     # The server starts elsewhere: what was relative to here must not be.
     folder = settings.models.absolute()
     environ[VARIABLES["models"]] = str(folder)
+    if settings.cache is not None:
+        environ[VARIABLES["cache"]] = str(settings.cache.absolute())
     bundles = _usable(folder, settings)
     address = _free_address(host, port)
     click.echo(f"device: {_device(bundles[0], settings)}")

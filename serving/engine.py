@@ -20,6 +20,7 @@ import onnxruntime as ort
 
 from serving.bundle import Bundle, TensorInfo
 from serving.cores import usable_cores
+from serving.costs import padded
 from serving.errors import BundleError, DeviceError
 
 Array = npt.NDArray[Any]
@@ -35,6 +36,7 @@ _CUDA_OPTIONS: Final = {
     "arena_extend_strategy": "kSameAsRequested",
     "use_tf32": "0",  # the promised tolerances are those of float32
 }
+_CUDA_BUCKETS: Final = (1, 2, 4, 8, 16, 32, 64, 128)  # rows
 # onnxruntime's names, and ours
 _DTYPES: Final = {"tensor(uint8)": "uint8", "tensor(float)": "float32", "tensor(int64)": "int64"}
 _SILENT: Final = 4  # onnxruntime's severity "fatal"
@@ -53,6 +55,9 @@ class Engine:
         device: "cpu"; "cuda", which refuses to come up anywhere else; "auto" takes CUDA where it
             really loads and says what it took.
         threads: How many callers are to compute at once on a CPU; 0: one per usable core.
+        buckets: Sizes that batches are padded to, ascending; None: as the device wants it, none
+            on a CPU (padding is paid for there) and powers of two on CUDA (a new size is slow).
+        device_id: Which of several GPUs.
     Raises:
         DeviceError: `device` is "cuda" and the graphs would not run there.
         BundleError: onnxruntime refuses a graph, or it is not as the manifest says; names the file.
@@ -60,7 +65,15 @@ class Engine:
 
     device: Literal["cpu", "cuda"]  # what the sessions say, not what was asked for
 
-    def __init__(self, bundle: Bundle, *, device: Device = "auto", threads: int = 0) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        device: Device = "auto",
+        threads: int = 0,
+        buckets: Sequence[int] | None = None,
+        device_id: int = 0,
+    ) -> None:
         if device not in DEVICES:
             raise ValueError(f"no device called {device!r}; choose from: {', '.join(DEVICES)}")
         if threads < 0:
@@ -72,7 +85,7 @@ class Engine:
         if device == "cuda" and reason:
             raise DeviceError(f"device cuda was asked for, but {reason}")
         self.device = "cpu" if device == "cpu" or reason else "cuda"
-        if self.device == "cuda" and (reason := self._open_on_cuda()):
+        if self.device == "cuda" and (reason := self._open_on_cuda(device_id)):
             if device == "cuda":
                 raise DeviceError(f"device cuda was asked for, but {reason}")
             log.warning("there is a CUDA device, but %s: running on the CPU", reason)
@@ -81,6 +94,9 @@ class Engine:
             self._sessions = {name: self._open(name, [_CPU]) for name in self._graphs}
         # One CUDA session is one stream: a second caller would only wait inside it.
         self.workers = 1 if self.device == "cuda" else threads or usable_cores()
+        if buckets is None:
+            buckets = _CUDA_BUCKETS if self.device == "cuda" else ()
+        self.buckets = tuple(buckets)
 
     def run(self, graph: str, inputs: Sequence[Array]) -> list[Array]:
         """The outputs of `graph`, in the manifest's order, for inputs of N rows each.
@@ -102,11 +118,15 @@ class Engine:
         if len({len(array) for array in inputs}) != 1 or len(inputs[0]) == 0:
             raise ValueError(f"{graph}: inputs of {[len(array) for array in inputs]} rows")
         session = self._sessions[graph]
+        rows = len(inputs[0])
+        size = padded(self.buckets, rows)
         feed = {
-            tensor.name: np.ascontiguousarray(array)
+            tensor.name: _filled(array, size)
             for array, tensor in zip(inputs, info.inputs, strict=True)
         }
         outputs: list[Array] = session.run([tensor.name for tensor in info.outputs], feed)
+        if size > rows:
+            outputs = [output[:rows] for output in outputs]
         for array, tensor in zip(outputs, info.outputs, strict=True):
             if not _fits(array, tensor):
                 raise BundleError(
@@ -117,10 +137,14 @@ class Engine:
         return outputs
 
     def warm_up(self, batches: Sequence[int] = (1, 2)) -> None:
-        """Run every graph once at each batch size, so that no caller pays for the first time."""
+        """Run every graph once at each bucket, so that no caller pays for the first time.
+
+        Without buckets at `batches`: there the size makes no difference to the first time.
+        """
         for name, info in self._graphs.items():
-            for rows in batches:
-                self.run(name, [_zeros(tensor, rows) for tensor in info.inputs])
+            for rows in self.buckets or batches:
+                inputs = [np.zeros(t.sizes(rows), np.dtype(t.dtype)) for t in info.inputs]
+                self.run(name, inputs)
 
     def close(self) -> None:
         """Let go of the sessions and their memory; `run` raises KeyError afterwards."""
@@ -145,13 +169,12 @@ class Engine:
         _check_tensors(f"{file}: its output", outputs, info.outputs)
         return session
 
-    def _open_on_cuda(self) -> str | None:
+    def _open_on_cuda(self, device_id: int) -> str | None:
         """Open the sessions on CUDA; the reason, and no sessions, where they land elsewhere."""
         with _quietly() as said:
             ort.preload_dlls()
-            sessions = {
-                name: self._open(name, [(_CUDA, _CUDA_OPTIONS), _CPU]) for name in self._graphs
-            }
+            cuda = (_CUDA, {**_CUDA_OPTIONS, "device_id": str(device_id)})
+            sessions = {name: self._open(name, [cuda, _CPU]) for name in self._graphs}
         # The list of available providers tells what the wheel was built with; only a session's own
         # list tells what it runs on.
         strays = [name for name, session in sessions.items() if session.get_providers()[0] != _CUDA]
@@ -219,9 +242,13 @@ def _said(dtype: str, shape: Sequence[object]) -> str:
     return f"{dtype} [{', '.join(map(str, shape))}]"
 
 
-def _zeros(tensor: TensorInfo, rows: int) -> Array:
-    shape = [rows, *(size for size in tensor.shape[1:] if isinstance(size, int))]
-    return np.zeros(shape, np.dtype(tensor.dtype))
+def _filled(array: Array, size: int) -> Array:
+    """The array, contiguous, with rows of zeros up to `size` of them."""
+    if size == len(array):
+        return np.ascontiguousarray(array)
+    out = np.zeros((size, *array.shape[1:]), array.dtype)
+    out[: len(array)] = array
+    return out
 
 
 def _why_not_cuda() -> str | None:

@@ -54,6 +54,10 @@ class TensorInfo:
     def to_dict(self) -> Json:
         return {"name": self.name, "dtype": self.dtype, "shape": list(self.shape)}
 
+    def sizes(self, rows: int) -> tuple[int, ...]:
+        """The shape of a batch of so many rows."""
+        return rows, *(size for size in self.shape[1:] if isinstance(size, int))
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FileInfo:

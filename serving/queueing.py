@@ -6,9 +6,10 @@ lock and says what time it is.
 
 import asyncio
 import itertools
+import math
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,7 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 Key = tuple[Any, ...]  # graph, and each input's dtype and shape without the batch axis
 
-_MEMORY: Final = 0.8  # share of the past in the running mean of the cost of one row
+_MEMORY: Final = 0.9  # share of the past in a running mean
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,13 +73,23 @@ class Part(NamedTuple):
     stop: int
 
 
+class Plan(Protocol):
+    """What batches cost, and how many rows one is to have; `serving.costs.Costs` is one."""
+
+    def seconds(self, graph: str, rows: int) -> float: ...
+    def most(self, graph: str) -> int: ...
+    def take(self, graph: str, waiting: int) -> int: ...
+
+
 class Line:
     """Work in order of turns.  A work that was only partly taken goes behind those who wait."""
 
-    def __init__(self) -> None:
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
         self._queues: dict[Key, deque[Work]] = {}
         self._rows: dict[Key, int] = {}  # rows that wait, dead ones not counted
-        self._cost: dict[Key, float] = {}  # seconds per row, a running mean
+        self._long: dict[Key, set[Work]] = {}  # those that one batch cannot hold
+        self._drift: dict[str, float] = {}  # graph: seconds found over those planned, a mean
         self._stamps = itertools.count()
 
     @property
@@ -86,26 +97,45 @@ class Line:
         """Rows that wait."""
         return sum(self._rows.copy().values())
 
-    @property
-    def seconds(self) -> float:
-        """How long one engine would take for them; what was never measured counts as nothing."""
-        return sum(rows * self._cost.get(key, 0.0) for key, rows in self._rows.items())
+    def waiting(self, graph: str) -> int:
+        """Rows that wait for one graph."""
+        return sum(rows for key, rows in self._rows.items() if key[0] == graph)
+
+    def ahead(self, graph: str, rows: int) -> float:
+        """Seconds of one engine for all that goes before the last of `rows` added now.
+
+        Of a long work that is only as many batches as these rows make: they take turns.
+        """
+        turns = math.ceil(rows / self._plan.most(graph))
+        return sum(self._seconds(key, self._rows_ahead(key, turns)) for key in self._rows)
+
+    def seconds(self, graph: str, rows: int) -> float:
+        """Seconds of one engine for so many rows: the plan's, corrected by what was found."""
+        most = self._plan.most(graph)
+        full, rest = divmod(rows, most)
+        seconds = full * self._plan.seconds(graph, most)
+        if rest:
+            seconds += self._plan.seconds(graph, rest)
+        return seconds * self._drift.get(graph, 1.0)
 
     def add(self, work: Work) -> None:
         """Let `work` wait."""
         work.stamp = next(self._stamps)
         self._queues.setdefault(work.key, deque()).append(work)
         self._rows[work.key] = self._rows.get(work.key, 0) + work.rows
+        if work.rows > self._plan.most(work.graph):
+            self._long.setdefault(work.key, set()).add(work)
 
     def drop(self, work: Work) -> None:
         """Nobody wants `work` any more: its rows stop counting now, its place is skipped later."""
         if not work.dead:
             work.dead = True
+            self._long.get(work.key, set()).discard(work)
             if work.key in self._rows:
                 self._rows[work.key] -= work.rows - work.taken
 
-    def take(self, room: int, now: float) -> tuple[list[Part], list[Work]]:
-        """The next batch, at most `room` rows of one graph, and the works found expired.
+    def take(self, now: float) -> tuple[list[Part], list[Work]]:
+        """The next batch, rows of one graph as the plan has it, and the works found expired.
 
         The graph is the one whose turn came first; within it, works go in order of turns.
         """
@@ -114,13 +144,11 @@ class Line:
         while not parts and self._queues:
             key = min(self._queues, key=lambda key: self._queues[key][0].stamp)
             queue = self._queues[key]
-            while queue and room:
+            expired += self._expire(queue, now)
+            room = self._plan.take(key[0], self._rows[key]) if queue else 0
+            while room:
                 work = queue.popleft()
                 if work.dead:
-                    continue
-                if work.deadline is not None and work.deadline <= now:
-                    self.drop(work)
-                    expired.append(work)
                     continue
                 rows = min(room, work.rows - work.taken)
                 parts.append(Part(work, work.taken, work.taken + rows))
@@ -131,15 +159,18 @@ class Line:
                 if work.taken < work.rows:  # no room is left, so this ends the batch
                     work.stamp = next(self._stamps)
                     queue.append(work)
+                else:
+                    self._long.get(key, set()).discard(work)
             if not queue:
                 del self._queues[key], self._rows[key]
+                self._long.pop(key, None)
         return parts, expired
 
     def record(self, parts: list[Part], outputs: list[Array], seconds: float) -> list[Work]:
         """Hand each work its rows of a batch's outputs; the works that are complete with it."""
-        key, rows = parts[0].work.key, len(outputs[0])
-        mean = self._cost.get(key, seconds / rows)
-        self._cost[key] = _MEMORY * mean + (1 - _MEMORY) * seconds / rows
+        graph, rows = parts[0].work.graph, len(outputs[0])
+        found = seconds / self._plan.seconds(graph, rows)
+        self._drift[graph] = _MEMORY * self._drift.get(graph, 1.0) + (1 - _MEMORY) * found
         complete: list[Work] = []
         row = 0
         for work, start, stop in parts:
@@ -151,6 +182,37 @@ class Line:
             if work.done == work.rows and not work.dead:
                 complete.append(work)
         return complete
+
+    def _expire(self, queue: deque[Work], now: float) -> list[Work]:
+        """Drop the works at the head that are dead or late, and all late ones behind them."""
+        late = [w for w in queue if not w.dead and w.deadline is not None and w.deadline <= now]
+        for work in late:
+            self.drop(work)
+        while queue and queue[0].dead:
+            queue.popleft()
+        return late
+
+    def _seconds(self, key: Key, rows: int) -> float:
+        return self.seconds(key[0], rows) if rows else 0.0
+
+    def _rows_ahead(self, key: Key, turns: int) -> int:
+        rows, most = self._rows[key], self._plan.most(key[0])
+        for work in self._long.get(key, ()):
+            rows -= max(0, work.rows - work.taken - turns * most)
+        return rows
+
+
+def halves(parts: list[Part]) -> tuple[list[Part], list[Part]]:
+    """The first and the second half of the rows, a part cut in two where the middle falls in it."""
+    left = sum(part.stop - part.start for part in parts) // 2
+    first: list[Part] = []
+    for place, (work, start, stop) in enumerate(parts):
+        if stop - start > left:
+            cut = [Part(work, start, start + left)] if left else []
+            return first + cut, [Part(work, start + left, stop), *parts[place + 1 :]]
+        first.append(parts[place])
+        left -= stop - start
+    return first, []
 
 
 def joined(arrays: list[Array]) -> Array:

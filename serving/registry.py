@@ -5,8 +5,9 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
+from serving import memory, tuning
 from serving.batching import Batcher
 from serving.bundle import Bundle, Manifest, find_bundles, read
 from serving.engine import Engine
@@ -15,8 +16,6 @@ from serving.settings import Settings
 from serving.verbs import check_inputs
 
 State = Literal["loading", "ready", "failed"]
-# Larger batches win nothing on a CPU (they leave its caches), and make others wait.
-MAX_BATCH: Final = {"cpu": 32, "cuda": 128}
 log = logging.getLogger("biject.registry")
 
 
@@ -136,8 +135,10 @@ class Registry:
             return f"loading {', '.join(loading)}"
         if not any(model.loaded for model in self.models):
             return "; ".join(f"{model.ref} failed: {model.reason}" for model in self.models)
-        broken = [m.ref for m in self.models if m.loaded and not m.loaded.batcher.alive]
-        return f"an engine thread of {', '.join(broken)} has ended" if broken else None
+        for model in self.models:
+            if model.loaded and (trouble := model.loaded.batcher.trouble()):
+                return f"{model.ref}: {trouble}"
+        return None
 
     async def close(self) -> None:
         """Finish what waits, then let everything go."""
@@ -168,11 +169,12 @@ class Registry:
     def _open(self, model: Model) -> Loaded:
         bundle = read(model.path, name=model.name, version=model.version)
         check_inputs(bundle)
+        memory.check_fits(bundle, free=memory.free_memory())
         engine = Engine(bundle, device=self._settings.device, threads=self._settings.threads)
-        engine.warm_up((1, 2, MAX_BATCH[engine.device]))
+        engine.warm_up()
         batcher = Batcher(
             engine.run,
-            max_batch=MAX_BATCH[engine.device],
+            plan=tuning.costs_of(engine, self._settings.cache),
             queue_limit=self._settings.queue_images,
             workers=engine.workers,
             on_batch=self._counting(model.name),

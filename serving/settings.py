@@ -34,6 +34,7 @@ class Settings:
     cors_origins: tuple[str, ...] = ()
     workers: int = 1  # processes
     threads: int = 0  # engine threads per process on a CPU; 0: one per usable core
+    cache: Path | None = None  # folder for measured costs of batches; None: the user's cache
     log: LogFormat = "text"
 
     def __post_init__(self) -> None:
@@ -71,14 +72,14 @@ class Settings:
             elif name in _LISTS:
                 values[name] = tuple(part.strip() for part in text.split(",") if part.strip())
             else:
-                values[name] = Path(text).expanduser() if name == "models" else text
+                values[name] = Path(text).expanduser() if name in _PATHS else text
         return cls(**values)
 
 
 _NAMES: Final = (
     "models", "default", "device", "api_keys", "admin_keys", "max_body_bytes", "max_images",
     "max_pixels", "max_frames", "queue_images", "deadline_ms", "cors_origins", "workers",
-    "threads", "log",
+    "threads", "cache", "log",
 )  # fmt: skip
 VARIABLES: Final[Mapping[str, str]] = {name: f"BIJECT_{name.upper()}" for name in _NAMES}
 _POSITIVE: Final = (
@@ -86,6 +87,7 @@ _POSITIVE: Final = (
     "workers",
 )  # fmt: skip
 _INTEGERS: Final = (*_POSITIVE, "threads")
+_PATHS: Final = ("models", "cache")
 _LISTS: Final = ("api_keys", "admin_keys", "cors_origins")
 
 

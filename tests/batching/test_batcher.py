@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from plans import Fixed
 from serving.batching import Answer, Batcher
 from serving.errors import Busy, ComputeFailed, DeadlineExceeded, NotReady
 
@@ -49,7 +50,11 @@ def rows(*values: float) -> tuple[np.ndarray[Any, Any]]:
 
 @contextlib.asynccontextmanager
 async def batching(engine: Engine, **options: Any) -> AsyncIterator[Batcher]:
-    settings: dict[str, Any] = {"max_batch": 4, "queue_limit": 100, "workers": 1, **options}
+    most = options.pop("most", 4)
+    settings: dict[str, Any] = {
+        **{"plan": Fixed(most), "queue_limit": 100, "workers": 1, "restart_delay": 0.01},
+        **options,
+    }
     batcher = Batcher(engine.run, **settings)
     try:
         yield batcher
@@ -116,7 +121,7 @@ def test_only_the_guilty_request_fails() -> None:
             assert (values(good), values(also_good)) == ([2], [6])
             assert isinstance(bad, ComputeFailed)
             assert values(await batcher.submit("g", rows(5))) == [10]  # it goes on
-            assert batcher.alive
+            assert batcher.trouble() is None
 
     run(scenario)
 
@@ -129,37 +134,153 @@ def test_whatever_an_engine_raises_the_thread_goes_on(error: type[BaseException]
             with pytest.raises(ComputeFailed):
                 await batcher.submit("g", rows(POISON))
             assert values(await batcher.submit("g", rows(1))) == [2]
-            assert (batcher.alive, batcher.restarts) == (True, 0)
+            assert (batcher.trouble(), batcher.restarts) == (None, 0)
 
     run(scenario)
 
 
-def test_a_thread_whose_own_loop_breaks_tells_its_requests_and_starts_again(
+def test_only_the_guilty_row_is_blamed_and_the_search_for_it_is_short() -> None:
+    async def scenario() -> None:
+        engine = Engine()
+        engine.gate.clear()
+        async with batching(engine, most=16) as batcher:
+            first = asyncio.create_task(batcher.submit("g", rows(0)))
+            await engine.busy()
+            given = [[10.0 * k + i for i in range(5)] for k in range(3)]
+            given[1][3] = POISON
+            tasks = [asyncio.create_task(batcher.submit("g", rows(*some))) for some in given]
+            await asyncio.sleep(0.01)
+            engine.gate.set()
+            await first
+            good, bad, also_good = await asyncio.gather(*tasks, return_exceptions=True)
+        assert isinstance(good, Answer)
+        assert isinstance(also_good, Answer)
+        assert values(good) == [0, 2, 4, 6, 8]
+        assert values(also_good) == [40, 42, 44, 46, 48]
+        assert isinstance(bad, ComputeFailed)
+        assert [problem.index for problem in bad.items] == [3]
+        failed = [batch for batch in engine.batches if POISON in batch]
+        # 15 rows, halved until one is left: the half with the poison 8, 4, 2, 1
+        assert [len(batch) for batch in failed] == [15, 8, 4, 2, 1]
+        for value in (0, 1, 2, 3, 4, 20, 21, 22, 23, 24):  # innocent rows: at most twice a halving
+            assert sum(value in batch for batch in engine.batches[1:]) <= 5
+
+    run(scenario)
+
+
+def test_an_engine_that_fails_on_everything_is_not_asked_for_each_row() -> None:
+    async def scenario() -> None:
+        engine = Engine()
+        async with batching(engine, most=64) as batcher:
+            with pytest.raises(ComputeFailed):
+                await batcher.submit("g", rows(*[POISON] * 64))
+        assert [len(batch) for batch in engine.batches] == [64, 32, 16, 8, 4, 2, 1]
+
+    run(scenario)
+
+
+def test_a_batch_too_large_for_memory_is_computed_in_halves() -> None:
+    async def scenario() -> None:
+        engine = Engine()
+        compute = engine.run
+
+        def small_only(graph: str, inputs: Rows) -> list[np.ndarray[Any, Any]]:
+            if len(inputs[0]) > 3:
+                raise MemoryError
+            return compute(graph, inputs)
+
+        engine.run = small_only  # type: ignore[method-assign]
+        async with batching(engine, most=16) as batcher:
+            assert values(await batcher.submit("g", rows(*range(9)))) == list(range(0, 18, 2))
+
+    run(scenario)
+
+
+def broken_once(batcher: Batcher, monkeypatch: pytest.MonkeyPatch, times: int = 1) -> None:
+    """Let the batcher's own bookkeeping raise on the next batches, outside of any engine."""
+    record, left = batcher._line.record, [times]
+
+    def broken(*args: Any) -> Any:
+        if not left[0]:
+            return record(*args)
+        left[0] -= 1
+        raise SystemError("a bug")
+
+    monkeypatch.setattr(batcher._line, "record", broken)
+
+
+def test_a_thread_that_dies_tells_its_requests_and_is_replaced(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def scenario() -> None:
-        async with batching(Engine()) as batcher:
-            record = batcher._line.record
-
-            def broken(*args: Any) -> Any:
-                monkeypatch.setattr(batcher._line, "record", record)
-                raise SystemError("a bug")
-
-            monkeypatch.setattr(batcher._line, "record", broken)
+        async with batching(Engine(), restart_delay=0.2) as batcher:
+            broken_once(batcher, monkeypatch)
+            (dead,) = batcher._crew._threads
             with pytest.raises(ComputeFailed):
                 await batcher.submit("g", rows(1))
+            assert batcher.trouble() == "an engine thread died and is being replaced"
+            begin = time.monotonic()
             assert values(await batcher.submit("g", rows(1))) == [2]
-            assert (batcher.alive, batcher.restarts) == (True, 1)
+            assert time.monotonic() - begin > 0.1  # it waited for the successor
+            assert not dead.is_alive()
+            assert (batcher.trouble(), batcher.restarts) == (None, 1)
 
     with caplog.at_level(logging.CRITICAL):
         run(scenario)
-    assert "an engine thread broke" in caplog.text
+    assert "an engine thread died" in caplog.text
+
+
+def test_others_go_on_while_a_thread_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        async with batching(Engine(), workers=2, restart_delay=60) as batcher:
+            broken_once(batcher, monkeypatch)
+            with pytest.raises(ComputeFailed):
+                await batcher.submit("g", rows(1))
+            for i in range(20):
+                assert values(await batcher.submit("g", rows(i))) == [2 * i]
+            assert batcher.trouble() is not None
+
+    run(scenario)
+
+
+def test_threads_that_keep_dying_are_replaced_ever_more_slowly(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def scenario() -> None:
+        async with batching(Engine(), restart_delay=0.02) as batcher:
+            broken_once(batcher, monkeypatch, times=4)
+            begin = time.monotonic()
+            for _ in range(4):
+                with pytest.raises(ComputeFailed):
+                    await batcher.submit("g", rows(1))
+            assert values(await batcher.submit("g", rows(1))) == [2]
+            assert time.monotonic() - begin >= 0.02 + 0.04 + 0.08 + 0.16
+
+    run(scenario)
+
+
+def test_a_batch_that_never_ends_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        engine = Engine()
+        engine.gate.clear()
+        async with batching(engine) as batcher:
+            task = asyncio.create_task(batcher.submit("g", rows(1)))
+            await engine.busy()
+            assert batcher.trouble() is None
+            monkeypatch.setattr("serving.crew.STALLED", 0.0)
+            await asyncio.sleep(0.01)
+            assert "has been running for" in str(batcher.trouble())
+            engine.gate.set()
+            await task
+            assert batcher.trouble() is None
+
+    run(scenario)
 
 
 def test_an_engine_that_loses_rows_is_an_error_not_a_mixup() -> None:
     async def scenario() -> None:
         engine = Engine()
-        engine.run = lambda graph, inputs: [inputs[0][:1]]  # type: ignore[method-assign]
+        engine.run = lambda graph, inputs: [inputs[0][1:]]  # type: ignore[method-assign]
         async with batching(engine) as batcher:
             with pytest.raises(ComputeFailed):
                 await batcher.submit("g", rows(1, 2))
@@ -228,7 +349,7 @@ def test_a_full_queue_refuses_at_once_and_says_when_to_return() -> None:
     async def scenario() -> None:
         engine = Engine(seconds=0.05)
         async with batching(engine, queue_limit=10) as batcher:
-            await batcher.submit("g", rows(0))  # now the cost of a row is known: 0.05 s
+            await batcher.submit("g", rows(0))
             engine.gate.clear()
             first = asyncio.create_task(batcher.submit("g", rows(0)))
             await engine.busy()
@@ -262,16 +383,23 @@ def test_an_empty_queue_takes_a_request_longer_than_the_limit() -> None:
 
 def test_a_queue_too_long_for_the_deadline_is_refused_at_once() -> None:
     async def scenario() -> None:
-        engine = Engine(seconds=0.1)
-        async with batching(engine) as batcher:
-            await batcher.submit("g", rows(0))
-            engine.gate.clear()
-            tasks = [asyncio.create_task(batcher.submit("g", rows(i))) for i in range(40)]
+        engine = Engine()
+        engine.gate.clear()
+        async with batching(engine, plan=Fixed(4, seconds=0.5)) as batcher:
+            first = asyncio.create_task(batcher.submit("g", rows(0)))
             await engine.busy()
-            await engine.busy()
-            with pytest.raises(Busy, match="longer than the deadline") as caught:
-                await batcher.submit("g", rows(1), time.monotonic() + 0.5)
-            assert int(caught.value.headers["Retry-After"]) >= 2
+            tasks = [first, *(asyncio.create_task(batcher.submit("g", rows(i))) for i in range(40))]
+            await asyncio.sleep(0.01)
+            for late in (0.5, 5.4):  # 10 batches wait, one is at work, one would be its own: 6 s
+                with pytest.raises(Busy, match="longer than the deadline") as caught:
+                    await batcher.submit("g", rows(1), time.monotonic() + late)
+                assert caught.value.headers["Retry-After"] == "6"
+            with pytest.raises(Busy):
+                batcher.check("g", 1, time.monotonic() + 5.4)
+            batcher.check("g", 1, time.monotonic() + 6.5)
+            tasks.append(asyncio.create_task(batcher.submit("g", rows(1), time.monotonic() + 6.5)))
+            await asyncio.sleep(0.01)
+            assert batcher.queued == 41
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
@@ -283,7 +411,7 @@ def test_a_long_request_delays_a_short_one_by_two_batches_at_most() -> None:
     async def scenario() -> None:
         engine = Engine()
         engine.gate.clear()
-        async with batching(engine, max_batch=32, queue_limit=10_000) as batcher:
+        async with batching(engine, most=32, queue_limit=10_000) as batcher:
             long = asyncio.create_task(batcher.submit("g", rows(*range(4096))))
             await engine.busy()
             shorts = [asyncio.create_task(batcher.submit("g", rows(-i))) for i in range(1, 5)]
@@ -319,7 +447,7 @@ def test_a_long_request_is_shared_by_the_threads_that_are_free() -> None:
 def test_answers_reach_their_callers_whatever_the_load() -> None:
     async def scenario() -> None:
         engine = Engine()
-        async with batching(engine, workers=3, max_batch=7, queue_limit=10**6) as batcher:
+        async with batching(engine, workers=3, most=7, queue_limit=10**6) as batcher:
 
             async def caller(k: int) -> None:
                 for j in range(20):
@@ -338,7 +466,7 @@ def test_answers_reach_their_callers_whatever_the_load() -> None:
 def test_closing_finishes_what_waits_and_refuses_what_comes() -> None:
     async def scenario() -> None:
         engine = Engine(seconds=0.02)
-        batcher = Batcher(engine.run, max_batch=2, queue_limit=100, workers=1)
+        batcher = Batcher(engine.run, plan=Fixed(2), queue_limit=100, workers=1)
         tasks = [asyncio.create_task(batcher.submit("g", rows(i))) for i in range(9)]
         await asyncio.sleep(0.01)
         closing = asyncio.create_task(batcher.close())
@@ -347,7 +475,7 @@ def test_closing_finishes_what_waits_and_refuses_what_comes() -> None:
             await batcher.submit("g", rows(1))
         await closing
         assert [values(await task) for task in tasks] == [[2 * i] for i in range(9)]
-        assert not any(thread.is_alive() for thread in batcher._threads)
+        assert not any(thread.is_alive() for thread in batcher._crew._threads)
 
     run(scenario)
 
@@ -356,7 +484,7 @@ def test_closing_does_not_wait_for_ever() -> None:
     async def scenario() -> None:
         engine = Engine()
         engine.gate.clear()
-        batcher = Batcher(engine.run, max_batch=2, queue_limit=100, workers=1)
+        batcher = Batcher(engine.run, plan=Fixed(2), queue_limit=100, workers=1)
         stuck = asyncio.create_task(batcher.submit("g", rows(1)))
         await engine.busy()
         waits = asyncio.create_task(batcher.submit("g", rows(2)))
@@ -373,7 +501,7 @@ def test_closing_does_not_wait_for_ever() -> None:
 def test_answers_for_a_loop_that_has_ended_hurt_nobody() -> None:
     engine = Engine()
     engine.gate.clear()
-    batcher = Batcher(engine.run, max_batch=2, queue_limit=100, workers=1)
+    batcher = Batcher(engine.run, plan=Fixed(2), queue_limit=100, workers=1)
 
     async def leaves() -> None:
         task = asyncio.create_task(batcher.submit("g", rows(1)))
@@ -402,10 +530,10 @@ def test_each_batch_is_told_to_the_figures() -> None:
     run(scenario)
 
 
-@pytest.mark.parametrize("options", [{"max_batch": 0}, {"queue_limit": 0}, {"workers": 0}])
+@pytest.mark.parametrize("options", [{"queue_limit": 0}, {"workers": 0}])
 def test_nonsense_settings_are_refused(options: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="at least 1"):
-        Batcher(Engine().run, **{"max_batch": 1, "queue_limit": 1, "workers": 1, **options})  # type: ignore[arg-type]
+        Batcher(Engine().run, plan=Fixed(1), **{"queue_limit": 1, "workers": 1, **options})  # type: ignore[arg-type]
 
 
 def test_rows_that_do_not_match_are_refused() -> None:

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from serving.queueing import Line, Part, Work
+from plans import Fixed
+from serving.queueing import Line, Part, Work, halves
 
 
 @pytest.fixture
@@ -17,8 +18,13 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
 
 
 @pytest.fixture
-def line() -> Line:
-    return Line()
+def plan() -> Fixed:
+    return Fixed(10)
+
+
+@pytest.fixture
+def line(plan: Fixed) -> Line:
+    return Line(plan)
 
 
 def work(
@@ -30,7 +36,8 @@ def work(
 
 
 def taken(line: Line, room: int, now: float = 1.0) -> list[tuple[Work, int, int]]:
-    return [tuple(part) for part in line.take(room, now)[0]]  # type: ignore[misc]
+    line._plan.rows = room  # type: ignore[attr-defined]
+    return [tuple(part) for part in line.take(now)[0]]  # type: ignore[misc]
 
 
 def test_a_batch_is_what_waits_in_order(loop: asyncio.AbstractEventLoop, line: Line) -> None:
@@ -84,22 +91,62 @@ def test_the_expired_are_handed_back_not_computed(
     late, good = work(loop, 3, deadline=0.5), work(loop, 1, deadline=2.0)
     line.add(late)
     line.add(good)
-    assert line.take(9, 1.0) == ([Part(good, 0, 1)], [late])
+    assert line.take(1.0) == ([Part(good, 0, 1)], [late])
     assert line.rows == 0
     only = work(loop, 3, deadline=0.5)
     line.add(only)
-    assert line.take(9, 1.0) == ([], [only])
+    assert line.take(1.0) == ([], [only])
 
 
-def test_the_wait_is_predicted_from_what_rows_cost(
-    loop: asyncio.AbstractEventLoop, line: Line
+def test_the_wait_is_predicted_from_the_plan_and_from_what_was_found(
+    loop: asyncio.AbstractEventLoop, plan: Fixed, line: Line
 ) -> None:
-    line.add(work(loop, 10))
-    assert line.seconds == 0.0  # nobody knows yet
-    parts, _ = line.take(10, 1.0)
-    assert line.record(parts, [np.zeros((10, 1))], 2.0) == [parts[0].work]
-    line.add(work(loop, 5))
-    assert line.seconds == pytest.approx(1.0)  # 5 rows at 0.2 s
+    plan.rows, plan.time = 4, 1.0
+    line.add(work(loop, 3))
+    line.add(work(loop, 2))
+    assert line.ahead("g", 1) == 2.0  # 5 rows are two batches
+    assert line.ahead("other", 1) == 2.0  # the same engine computes them all
+    parts, _ = line.take(1.0)
+    assert line.record(parts, [np.zeros((4, 1))], 3.0) == [parts[0].work]
+    assert line.ahead("g", 1) == pytest.approx(1.2)  # one batch, 0.9 * 1 + 0.1 * 3 times as slow
+    assert line.seconds("g", 9) == pytest.approx(3.6)
+    assert line.seconds("other", 9) == 3.0
+
+
+def test_of_long_work_only_the_turns_before_ours_count(
+    loop: asyncio.AbstractEventLoop, plan: Fixed, line: Line
+) -> None:
+    plan.rows, plan.time = 4, 1.0
+    long, short = work(loop, 100), work(loop, 4)
+    line.add(long)
+    line.add(short)
+    assert line.ahead("g", 1) == 2.0  # a batch of each
+    assert line.ahead("g", 8) == 3.0  # two of the long one
+    assert line.ahead("g", 400) == 26.0
+    line.take(1.0)
+    assert line.ahead("g", 400) == 25.0
+    line.drop(long)
+    assert line.ahead("g", 400) == 1.0
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_halves_are_the_same_rows_in_the_same_order(
+    loop: asyncio.AbstractEventLoop, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    parts = [
+        Part(work(loop, 50), int(start), int(start + length))
+        for start, length in rng.integers(1, 9, (int(rng.integers(1, 6)), 2))
+    ]
+    flat = [(part.work, row) for part in parts for row in range(part.start, part.stop)]
+    if len(flat) < 2:
+        pytest.skip("one row has no halves")
+    first, second = (
+        [(part.work, row) for part in half for row in range(part.start, part.stop)]
+        for half in halves(parts)
+    )
+    assert first + second == flat
+    assert len(first) == len(flat) // 2
 
 
 def test_parts_that_come_back_in_another_order_are_put_together(
@@ -107,7 +154,8 @@ def test_parts_that_come_back_in_another_order_are_put_together(
 ) -> None:
     one = work(loop, 5)
     line.add(one)
-    first, second = line.take(3, 1.0)[0], line.take(3, 2.0)[0]
+    line._plan.rows = 3  # type: ignore[attr-defined]
+    first, second = line.take(1.0)[0], line.take(2.0)[0]
     rows = one.inputs[0]
     assert line.record(second, [rows[3:] * 2], 1.0) == []
     assert line.record(first, [rows[:3] * 2], 2.0) == [one]

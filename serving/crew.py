@@ -1,0 +1,106 @@
+"""The engine threads of one batcher: what each has in hand, and who replaces one that dies."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from serving.queueing import Part
+
+STALLED: Final = 30.0  # seconds in one batch after which something is wrong with the engine
+_LONGEST_DELAY: Final = 32  # times the first delay
+log = logging.getLogger("biject.batching")
+
+
+@dataclass(kw_only=True, slots=True, eq=False)
+class Hand:
+    """What one engine thread computes now; guarded by the batcher's lock."""
+
+    parts: list[Part] = field(default_factory=list)
+    since: float = 0.0  # time.monotonic()
+    expected: float = 0.0  # seconds
+    batches: int = 0  # finished
+
+
+class Crew:
+    """`count` threads that run `work` until it returns.
+
+    Args:
+        work: Takes its thread's hand, and batch after batch; returns when there is no more to do.
+        lost: Told of the hand of a thread that died, on that thread.
+        count: How many threads.
+        restart_delay: Seconds until a dead thread is replaced; doubled for each successor that
+            dies before it has finished a batch.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[Hand], None],
+        lost: Callable[[Hand], None],
+        *,
+        count: int,
+        restart_delay: float,
+    ) -> None:
+        self._work = work
+        self._lost = lost
+        self._count = count
+        self._restart_delay = restart_delay
+        self._closed = threading.Event()
+        self._lock = threading.Lock()  # guards the next two
+        self._threads: dict[threading.Thread, Hand] = {}
+        self.restarts = 0  # threads that died and were replaced
+        for _ in range(count):
+            self._start(restart_delay)
+
+    @property
+    def count(self) -> int:
+        return self._count
+
+    def trouble(self) -> str | None:
+        """What is wrong, as half a sentence; None if all threads do their work."""
+        with self._lock:
+            hands = list(self._threads.values())
+        if len(hands) < self._count and not self._closed.is_set():
+            return "an engine thread died and is being replaced"
+        now = time.monotonic()
+        longest = max((now - hand.since for hand in hands if hand.parts), default=0.0)
+        return f"a batch has been running for {longest:.0f} s" if longest > STALLED else None
+
+    def busy(self, now: float) -> float:
+        """Seconds of one thread that the batches in hand will still take."""
+        with self._lock:
+            hands = [hand for hand in self._threads.values() if hand.parts]
+        return sum(max(0.0, hand.expected - (now - hand.since)) for hand in hands)
+
+    def close(self, end: float) -> None:
+        """Replace nobody any more, and wait for all to return, until `end` by time.monotonic()."""
+        self._closed.set()
+        with self._lock:
+            threads = list(self._threads)
+        for thread in threads:
+            thread.join(max(0.0, end - time.monotonic()))
+
+    def _start(self, delay: float) -> None:
+        hand = Hand()
+        thread = threading.Thread(target=self._live, args=(hand, delay), name="engine", daemon=True)
+        with self._lock:
+            self._threads[thread] = hand
+        thread.start()
+
+    def _live(self, hand: Hand, delay: float) -> None:
+        try:
+            self._work(hand)
+            return
+        # The edge of an engine thread.  Whatever broke in the batcher itself, SystemExit included:
+        # the requests at hand are told, and somebody else goes on with the rest.
+        except BaseException:
+            log.critical("an engine thread died; another takes its place", exc_info=True)
+        with self._lock:
+            del self._threads[threading.current_thread()]
+        self._lost(hand)
+        if not self._closed.wait(delay):
+            self.restarts += 1
+            longest = _LONGEST_DELAY * self._restart_delay
+            self._start(self._restart_delay if hand.batches else min(2 * delay, longest))
