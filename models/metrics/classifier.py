@@ -94,5 +94,15 @@ def probabilities(classifier: Classifier, images: Images) -> npt.NDArray[np.floa
     return torch.cat(parts).numpy()
 
 
+@torch.no_grad()
+def features(classifier: Classifier, images: Images) -> npt.NDArray[np.float32]:
+    """What the last linear layer sees, [N, D], of images uint8 [N, H, W, C]."""
+    parts = [
+        classifier.layers[:-1](_inside(images[start : start + 512]))
+        for start in range(0, len(images), 512)
+    ]
+    return torch.cat(parts).numpy()
+
+
 def _inside(images: Images) -> Tensor:
     return to_float(torch.from_numpy(images))

@@ -38,6 +38,25 @@ def features(encoder: nn.Module, images: Images) -> npt.NDArray[np.float32]:
     return torch.cat([encoder(x) for x in _batches(images)]).numpy()
 
 
+@torch.no_grad()
+def hidden_features(encoder: nn.Module, images: Images) -> npt.NDArray[np.float32]:
+    """What the last linear layer of E sees, [N, D], of images uint8 [N, H, W, C].
+
+    Raises ValueError if E has no linear layer.
+    """
+    linear = [module for module in encoder.modules() if isinstance(module, nn.Linear)]
+    if not linear:
+        raise ValueError("E has no linear layer to look in front of")
+    seen: list[Tensor] = []
+    hook = linear[-1].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    try:
+        for x in _batches(images):
+            encoder(x)
+    finally:
+        hook.remove()
+    return torch.cat(seen).flatten(1).numpy()
+
+
 def _batches(images: Images) -> Iterator[Tensor]:
     for start in range(0, len(images), ROWS):
         yield to_float(torch.from_numpy(images[start : start + ROWS]))
