@@ -9,6 +9,7 @@ ROOMS: Final = {
     "train": ("models.cli", "Train the pair of networks that a config describes."),
     "export": ("export.cli", "Write the bundle of a run: ONNX graphs, weights, manifest."),
     "evaluate": ("export.cli", "Measure a run or a bundle on images."),
+    "calibrate": ("export.cli", "Let a bundle judge its scores by those of normal images."),
     "serve": ("serving.cli", "Serve a folder of bundles over HTTP."),
     "encode": ("serving.cli", "Write the latents of images."),
     "reconstruct": ("serving.cli", "Write G(E(x)) of images."),

@@ -10,14 +10,16 @@ from typing import Any, Final
 import numpy as np
 import onnx
 
-from export import card, checks, graphs, parity, probes, weights
+from export import card, checks, graphs, parity, probes, trained_on, weights
 from export.destination import Destination, whole_folder
 from export.graphs import Graph, Pair
 from export.onnx_writer import to_onnx
+from export.trained_on import Hashes
 from serving import bundle
 from serving.bundle import FORMAT, MANIFEST, Bundle, Manifest, sha256_of
 
 Say = Callable[[str], None]  # one line about what is being done
+Calibrate = Callable[[Path], Mapping[str, Any]]
 
 GOLDEN_ROWS: Final = 8
 CARD: Final = "card.md"
@@ -33,6 +35,8 @@ def write(
     *,
     preprocess: Mapping[str, Any],
     facts: Mapping[str, Any],
+    hashes: Hashes | None = None,
+    calibrate: Calibrate | None = None,
     say: Say = lambda line: None,
 ) -> Manifest:
     """Write the bundle of `pair` to `place` and give back its manifest.
@@ -40,6 +44,8 @@ def write(
     Args:
         preprocess: {"fit", "filter", "background"} of images; not looked at for vectors.
         facts: Further keys of the manifest: pairing, objective, classes, training, biject.
+        hashes: Of the items trained on: they go into a file of the bundle.
+        calibrate: Gives `score.calibration`, from the finished bundle at a path.
         say: Told of each stage.
     Raises:
         BadNetworks: the networks are not fit to be served.
@@ -65,11 +71,23 @@ def write(
         errors = parity.measure(bundle.read(folder), pair, originals)
         parity.require(errors)
         described["parity"] = parity.to_dict(errors)
+        if hashes is not None:
+            trained_on.write(hashes, folder, described)
+        if calibrate is not None:
+            described["score"] |= {"calibration": calibrate(folder)}
         return _write_manifest(folder, described)
 
 
-def rewrite(source: Bundle, place: Destination, *, changes: Mapping[str, Any]) -> Manifest:
+def rewrite(
+    source: Bundle,
+    place: Destination,
+    *,
+    changes: Mapping[str, Any],
+    hashes: Hashes | None = None,
+) -> Manifest:
     """Write a new version of a bundle: the same files, a manifest with `changes`, a new card.
+
+    `hashes` of the items trained on are added where the bundle has none.
 
     Raises:
         BadOutput: `place` cannot be written.
@@ -81,6 +99,8 @@ def rewrite(source: Bundle, place: Destination, *, changes: Mapping[str, Any]) -
         for file in source.path.iterdir():
             if file.is_file() and file.name not in (MANIFEST, CARD):
                 shutil.copyfile(file, folder / file.name)
+        if hashes is not None and trained_on.of_bundle(source) is None:
+            trained_on.write(hashes, folder, described)
         manifest = _write_manifest(folder, described)
         bundle.read(folder)  # a copy cut short, by a full disk say, is no bundle
         return manifest

@@ -21,6 +21,8 @@ def _lines(manifest: Json) -> Iterator[str]:
     yield _summary(manifest)
     yield from _training(manifest.get("training", {}))
     yield from _graphs(manifest)
+    if "calibration" in manifest["score"]:
+        yield from _calibration(manifest["score"]["calibration"])
     if "parity" in manifest:
         yield from _parity(manifest["parity"])
     yield from ("", "## Quality", "")
@@ -73,6 +75,16 @@ def _graphs(manifest: Json) -> Iterator[str]:
     score = manifest["score"]
     yield ""
     yield f"Score terms: {', '.join(score['terms'])}; {score['default']} unless another is asked."
+
+
+def _calibration(calibration: Json) -> Iterator[str]:
+    count = len(next(iter(calibration["scores"].values()), ()))
+    yield from ("", "## Calibration", "")
+    yield (
+        f"Scores are judged by those of {count:,} normal images "
+        f"({calibration.get('source') or UNKNOWN}); below a rate of {1 / (count + 1):.2g} "
+        "nothing can be flagged."
+    )
 
 
 def _parity(parity: Json) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""`biject export` and `biject evaluate`: a run to a bundle, and the figures of either."""
+"""`biject export`, `evaluate` and `calibrate`: a run to a bundle, and what either is worth."""
 
 import json
 import shlex
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from export import bundle_writer, report
+from export import bundle_writer, calibration, report, trained_on
 from export import evaluate as evaluation
 from export.destination import destination
 from export.errors import BadNetworks, BadOutput, ExportError, ParityFailure
@@ -34,30 +34,86 @@ FAILED_WORK = (ParityFailure, BadNetworks)  # nothing the user typed is wrong: e
     "--precision", type=click.Choice(["fp32"]), default="fp32", show_default=True,
     help="Of the weights and of the arithmetic.",
 )  # fmt: skip
-def export(run: Path, out: Path, name: str | None, version: int | None, precision: str) -> None:
+@click.option(
+    "--calibrate", "data", metavar="D",
+    help="Judge scores by those of the normal images of D; of the training data, by those "
+    "that training held out.",
+)  # fmt: skip
+def export(
+    run: Path, out: Path, name: str | None, version: int | None, precision: str, data: str | None
+) -> None:
     """Write the bundle OUT (.../NAME/VERSION) from the latest checkpoint of RUN.
 
     The graphs are compared with torch before OUT comes to exist.
 
     \b
     Example:
-        biject export runs/digits my-models/digits/1
+        biject export runs/digits my-models/digits/1 --calibrate digits
         biject serve my-models
     """
     with _one_sentence():
         place = destination(out, name=name, version=version)
         trained = load_pair(run)
-        command = shlex.join(["biject", "export", str(run), str(out)])
+        command = ["biject", "export", str(run), str(out)]
+        hashes, calibrate = trained_on.of_run(run), None
+        if data is not None:
+            command += ["--calibrate", data]
+            watch = Terminal()
+            normal = calibration.normal_images(open_subject(run), data, watch=watch)
+            hashes = normal.hashes if hashes is None else hashes
+            _say(normal.notes)
+
+            def calibrate(folder: Path) -> calibration.Json:
+                watch.say("scoring normal images")
+                return calibration.measure(open_subject(folder), normal, watch=watch)
+
+        if hashes is None:
+            _say(["the run has no hashes of its images: calibration will not notice them"])
         manifest = bundle_writer.write(
             pair_of(trained),
             place,
             preprocess=preprocess_of(trained),
-            facts=facts_of(trained, command=command) | {"biject": installed_version("biject")},
+            facts=facts_of(trained, command=shlex.join(command))
+            | {"biject": installed_version("biject")},
+            hashes=hashes,
+            calibrate=calibrate,
             say=lambda line: click.echo(line, err=True),
         )
     for graph, outputs in manifest.extra["parity"]["errors"].items():
         shown = ", ".join(f"{output} {error:.2g}" for output, error in outputs.items())
         click.echo(f"  {graph} differs from torch by at most: {shown}", err=True)
+    click.echo(str(out))
+
+
+@click.command()
+@click.argument("bundle", metavar="BUNDLE", type=click.Path(path_type=Path))
+@click.option(
+    "--data", metavar="D", required=True,
+    help="Normal images the model never saw; of the training data, what training held out.",
+)  # fmt: skip
+@click.option(
+    "--out", metavar="OUT", type=click.Path(path_type=Path), required=True,
+    help="The new version, .../NAME/VERSION: bundles never change in place.",
+)  # fmt: skip
+@click.option("--force", is_flag=True, help="Take images that the model was trained on, too.")
+def calibrate(bundle: Path, data: str, out: Path, force: bool) -> None:
+    """Write a new version of BUNDLE that judges scores by those of normal images.
+
+    A score then comes with a p-value: the share of normal images that are at least as abnormal.
+
+    \b
+    Example:
+        biject calibrate my-models/fashion/1 --data fashion-mnist --out my-models/fashion/2
+    """
+    with _one_sentence():
+        subject, place, watch = open_subject(bundle), destination(out), Terminal()
+        if subject.opened is None:
+            raise BadOutput(f"{bundle} is a run: biject export {bundle} OUT --calibrate {data}")
+        normal = calibration.normal_images(subject, data, force=force, watch=watch)
+        _say(normal.notes)
+        found = calibration.measure(subject, normal, watch=watch)
+        score = subject.opened.manifest.score.to_dict() | {"calibration": found}
+        bundle_writer.rewrite(subject.opened, place, changes={"score": score}, hashes=normal.hashes)
     click.echo(str(out))
 
 
@@ -68,8 +124,16 @@ def export(run: Path, out: Path, name: str | None, version: int | None, precisio
 )
 @click.option("--against", metavar="D2", help="What it was not: to be told apart by score.")
 @click.option(
+    "--normal", metavar="CLASS", multiple=True,
+    help="A class of D that is normal, all others being abnormal; may be given again.",
+)  # fmt: skip
+@click.option(
+    "--features", metavar="FILE.onnx", type=click.Path(path_type=Path),
+    help="Compare samples in the features of this network too: uint8 images [N, H, W, C] in.",
+)  # fmt: skip
+@click.option(
     "--out", metavar="DIR", type=click.Path(path_type=Path, file_okay=False),
-    help="Write report.json and pictures there.",
+    help="Write report.json, report.html and pictures there.",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 @click.option(
@@ -81,12 +145,14 @@ def export(run: Path, out: Path, name: str | None, version: int | None, precisio
 )
 @click.option(
     "--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True,
-    help="Of samples and of the classifier.",
+    help="Of samples, of the classifier and of all other draws.",
 )  # fmt: skip
 def evaluate(
     subject: Path,
     data: str,
     against: str | None,
+    normal: tuple[str, ...],
+    features: Path | None,
     out: Path | None,
     as_json: bool,
     write: Path | None,
@@ -104,13 +170,14 @@ def evaluate(
         place = destination(write) if write is not None else None
         if place is not None and measured.opened is None:
             raise BadOutput(f"--write takes a bundle, and {subject} is a run: export it first")
-        found = evaluation.evaluate(
-            measured, data=data, against=against, limit=limit, seed=seed, watch=Terminal()
+        asked = evaluation.Asked(
+            data=data, against=against, normal=normal, features=features, limit=limit, seed=seed
         )
+        found = evaluation.evaluate(measured, asked, watch=Terminal())
         click.echo(json.dumps(found.figures) if as_json else report.text(found.figures))
         if out is not None:
             report.save(found, out)
-            click.echo(f"pictures and report.json are in {out}", err=True)
+            click.echo(f"report.html, report.json and pictures are in {out}", err=True)
         if place is not None and measured.opened is not None:
             bundle_writer.rewrite(measured.opened, place, changes={"quality": found.figures})
             click.echo(f"wrote {write}", err=True)
@@ -120,6 +187,11 @@ class WrongUse(click.ClickException):
     """What was asked for cannot be done: exit code 2, as for a wrong option."""
 
     exit_code = 2
+
+
+def _say(notes: Iterator[str] | list[str] | tuple[str, ...]) -> None:
+    for note in notes:
+        click.echo(note, err=True)
 
 
 @contextmanager

@@ -29,6 +29,17 @@ class Parts:
         return self.test.classes
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OneClass:
+    """Some classes as the normal ones: what to fit baselines on, and two sides to tell apart."""
+
+    classes: tuple[str, ...]  # the normal ones
+    train: Dataset | None  # normal images only
+    normal: Dataset
+    abnormal: Dataset
+    notes: tuple[str, ...] = ()
+
+
 def read(subject: Subject, path: str, *, limit: int | None = None, watch: Silent) -> Parts:
     """The parts of the data at `path`, at most `limit` images of each, brought to size.
 
@@ -36,10 +47,10 @@ def read(subject: Subject, path: str, *, limit: int | None = None, watch: Silent
     the training, what was held out from that; else all of it, which a note says.
     Raises DataError: nothing there, or nothing that can be read.
     """
-    whole, no_train = _part(subject, path, "train", watch)
-    test, no_test = _part(subject, path, "test", watch)
+    whole, no_train = read_part(subject, path, "train", watch)
+    test, no_test = read_part(subject, path, "test", watch)
     notes: list[str] = []
-    train, known = whole, _split_of_training(subject, whole)
+    train, known = whole, split_of_training(subject, whole)
     if known is not None:
         train, held_out = known
         if test is None and len(held_out) > 0:
@@ -65,10 +76,65 @@ def read_abnormal(
 ) -> Dataset:
     """Images that the model was not made for: the test part of `path`, else all there is."""
     for split in ("test", "train"):
-        data, reason = _part(subject, path, split, watch, own_classes=False)
+        data, reason = read_part(subject, path, split, watch, own_classes=False)
         if data is not None:
             return data.limited(limit)
     raise DataError(reason)
+
+
+def read_one_class(
+    subject: Subject,
+    path: str,
+    normal: tuple[str, ...],
+    *,
+    limit: int | None = None,
+    watch: Silent,
+) -> OneClass:
+    """The data at `path` as the one-class protocol sees it: `normal` classes, and all others.
+
+    To measure on: the test part; where there is none, the images of other classes, and of the
+    normal ones those that training held out, or, where it is not known what it was, all of them.
+    Raises:
+        DataError: nothing to read, no labels, or nothing left of one of the two sides.
+        UnknownName: a class that the data does not have.
+    """
+    whole, no_train = read_part(subject, path, "train", watch, own_classes=False)
+    test, no_test = read_part(subject, path, "test", watch, own_classes=False)
+    measured = test if test is not None else whole
+    if measured is None:
+        raise DataError(no_train)
+    own = measured.classes if whole is None else (*whole.classes, *measured.classes)
+    for name in normal:
+        if name not in own:
+            raise UnknownName("class", name, dict.fromkeys(own))
+    mine, other = (_of_classes(measured, normal, among=among) for among in (True, False))
+    train = None if whole is None else _of_classes(whole, normal, among=True)
+    used = whole
+    if subject.config is not None and subject.config.data.classes is not None:
+        used, _ = read_part(subject, path, "train", watch)  # the classes that training took
+    known = split_of_training(subject, used)
+    notes: list[str] = []
+    if known is not None:
+        train = _of_classes(known[0], normal, among=True)
+    if test is None and known is not None:
+        mine = _of_classes(known[1], normal, among=True)
+        notes.append(f"{no_test}: normal images are those that training held out")
+    elif test is None:
+        train = None
+        notes.append(f"{no_test}: training may have seen the normal images, and no baseline is fit")
+    if train is not None and subject.config is not None and known is not None:
+        others = sorted(set(known[0].classes) - set(normal))
+        if others:
+            notes.append(f"the model was trained on other classes too: {', '.join(others)}")
+    if not len(mine) or not len(other):
+        raise DataError(f"{path} leaves {len(mine)} normal and {len(other)} other images")
+    return OneClass(
+        classes=normal,
+        train=None if train is None else train.limited(limit),
+        normal=mine.limited(limit),
+        abnormal=other.limited(limit),
+        notes=tuple(notes),
+    )
 
 
 def labels_of(data: Dataset) -> npt.NDArray[np.int64]:
@@ -78,7 +144,7 @@ def labels_of(data: Dataset) -> npt.NDArray[np.int64]:
     return data.labels
 
 
-def _part(
+def read_part(
     subject: Subject, path: str, split: Split, watch: Silent, *, own_classes: bool = True
 ) -> tuple[Dataset | None, str]:
     """One part of the data and "", or None and why there is none."""
@@ -90,12 +156,12 @@ def _part(
         if error.kind != "class":
             raise
         # other data than the model's: all its classes count
-        return _part(subject, path, split, watch, own_classes=False)
+        return read_part(subject, path, split, watch, own_classes=False)
     except DataError as error:
         return None, str(error)
 
 
-def _split_of_training(subject: Subject, whole: Dataset | None) -> tuple[Dataset, Dataset] | None:
+def split_of_training(subject: Subject, whole: Dataset | None) -> tuple[Dataset, Dataset] | None:
     """(trained on, held out), if `whole` is the data of the training: a hash tells, not a path."""
     if whole is None or subject.config is None or subject.fingerprint is None:
         return None
@@ -104,6 +170,12 @@ def _split_of_training(subject: Subject, whole: Dataset | None) -> tuple[Dataset
     if used.fingerprint() != subject.fingerprint:
         return None
     return used.held_out(config.data.holdout, config.train.seed)
+
+
+def _of_classes(data: Dataset, names: tuple[str, ...], *, among: bool) -> Dataset:
+    """The items whose class is `among` these, or is not.  Raises DataError without labels."""
+    wanted = [i for i, name in enumerate(data.classes) if (name in names) is among]
+    return data.take(np.flatnonzero(np.isin(labels_of(data), wanted)))
 
 
 def _numbered_alike(train: Dataset, test: Dataset) -> tuple[Dataset, Dataset]:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from export import graphs, parity
+from export import graphs, parity, trained_on
 from export.errors import BadData
 from export.runs import pair_of, preprocess_of
 from export.watching import Silent
@@ -46,8 +46,10 @@ class Subject:
     default_term: str
     config: Config | None  # of the training, where it is known
     fingerprint: str | None  # of the data trained on, held-out items included
+    hashes: npt.NDArray[np.uint64] | None  # of the items trained on, where they are known
     answer: Callable[[str, Array], Sequence[Array]]  # graph, some rows -> its outputs
     opened: Bundle | None = None
+    pair: graphs.Pair | None = None  # the networks themselves, of a run
 
     def run(
         self, graph: str, rows: Array, *, outputs: int | None = None, watch: Silent
@@ -103,7 +105,9 @@ def _run(path: Path) -> Subject:
         default_term=graphs.default_term(pair),
         config=config,
         fingerprint=found.get("fingerprint"),
+        hashes=trained_on.of_run(path),
         answer=lambda graph, rows: parity.expected(built[graph], rows),
+        pair=pair,
     )
 
 
@@ -126,6 +130,7 @@ def _bundle(path: Path) -> Subject:
         default_term=manifest.score.default,
         config=_config_in(training),
         fingerprint=training.get("fingerprint"),
+        hashes=trained_on.of_bundle(opened),
         answer=lambda graph, rows: engine.run(graph, [rows]),
         opened=opened,
     )

@@ -97,6 +97,15 @@ class Dataset:
         digest.update(np.ascontiguousarray(self.images).data)
         return digest.hexdigest()
 
+    def hashes(self) -> NDArray[np.uint64]:
+        """An 8-byte hash of each item, [N], sorted: whether an item is here, without the item.
+
+        The chance that any of a million items is taken for one of another million is 1 in 10^7.
+        """
+        rows = np.ascontiguousarray(self.images)
+        digests = b"".join(blake2b(row.data, digest_size=8).digest() for row in rows)
+        return np.sort(np.frombuffer(digests, "<u8").astype(np.uint64))
+
 
 def _spread(count: int, limit: int | None) -> Indices:
     """At most `limit` of `count` indices, evenly spread."""

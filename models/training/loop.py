@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from models.config import Config
@@ -21,6 +22,8 @@ from models.training.batches import Batches, draw_prior, rng_for
 from models.training.step import Trainer
 from serving.cores import usable_cores
 from serving.images import ImageSpec
+
+HASHES = "hashes.npy"  # in a run: Dataset.hashes of the items it trains on
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,6 +91,7 @@ class Run:
             kept, batch=config.train.batch, seed=config.train.seed, device=device
         )
         watched = held_out if len(held_out) >= pictures.PAIRS else kept
+        self.hashes = kept.hashes()
         self.watched = Batches(watched, batch=512, seed=config.train.seed, device=device).at(0)
         self.seconds = 0.0  # of training so far
         self._began, self._items = 0.0, 0  # since the last log line
@@ -175,6 +179,7 @@ class Run:
     def _write_config(self, commands: list[str]) -> None:
         resolved = self.config.to_dict() | {"found": self.found | {"commands": commands}}
         checkpoint.write_whole(self.out / "config.json", json.dumps(resolved, indent=2) + "\n")
+        np.save(self.out / HASHES, self.hashes)  # of what it trains on: for calibration
 
     def _look(self) -> dict[str, float]:
         """Draw samples/STEP.png and measure the averaged networks on images never trained on."""

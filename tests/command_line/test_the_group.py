@@ -30,7 +30,7 @@ def test_serving_verbs_need_no_torch() -> None:
     assert run("serve", "--help").returncode == 0
 
 
-@pytest.mark.parametrize("verb", ["train", "export", "evaluate"])
+@pytest.mark.parametrize("verb", ["train", "export", "evaluate", "calibrate"])
 def test_a_verb_that_needs_torch_says_how_to_get_it(verb: str) -> None:
     done = run(verb, "--help")
     assert done.returncode == 2

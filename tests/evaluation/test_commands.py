@@ -185,7 +185,7 @@ def test_evaluate_prints_a_table_and_writes_a_report(
         assert line in result.stdout
     assert "training a classifier" in result.stderr
     assert sorted(os.listdir(tmp_path / "report")) == [
-        "interpolations.png", "reconstructions.png", "report.json", "samples.png",
+        "interpolations.png", "reconstructions.png", "report.html", "report.json", "samples.png",
     ]  # fmt: skip
     found = json.loads((tmp_path / "report" / "report.json").read_text())
     assert f"{found['reconstruction']['l1']:.4f}" in result.stdout

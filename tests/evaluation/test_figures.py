@@ -11,7 +11,7 @@ from scipy.stats import mannwhitneyu
 from bars import config, make_run, write_data
 from export import parts
 from export.errors import BadData
-from export.evaluate import evaluate
+from export.evaluate import Asked, evaluate
 from export.subjects import Subject, open_subject
 from export.watching import Silent
 from models.errors import DataError
@@ -38,7 +38,7 @@ def oracle(tmp_path_factory: pytest.TempPathFactory) -> Subject:
 @pytest.fixture(scope="module")
 def figures(oracle: Subject, folder: Path) -> dict[str, Any]:
     against = str(folder / "noise.npz")
-    return dict(evaluate(oracle, data=str(folder / "parts.npz"), against=against).figures)
+    return dict(evaluate(oracle, Asked(data=str(folder / "parts.npz"), against=against)).figures)
 
 
 def arrays(folder: Path, name: str) -> dict[str, np.ndarray]:
@@ -108,9 +108,11 @@ def test_samples(figures: dict[str, Any]) -> None:
 
 def test_a_run_and_its_seeds(run: Path, folder: Path) -> None:
     subject = open_subject(run)
-    first, again = (evaluate(subject, data=str(folder / "parts.npz")).figures for _ in range(2))
+    first, again = (
+        evaluate(subject, Asked(data=str(folder / "parts.npz"))).figures for _ in range(2)
+    )
     assert {**first, "seconds": 0} == {**again, "seconds": 0}
-    other = evaluate(subject, data=str(folder / "parts.npz"), seed=1).figures
+    other = evaluate(subject, Asked(data=str(folder / "parts.npz"), seed=1)).figures
     assert first["samples"]["shares"] != other["samples"]["shares"]
     assert 0.3 < first["one_nn"]["random_encoder"] <= 1
 
@@ -132,23 +134,23 @@ def test_the_data_of_training_is_known_by_its_hash(run: Path, folder: Path) -> N
 
 
 def test_what_data_cannot_give_is_left_out_and_said(oracle: Subject, folder: Path) -> None:
-    found = evaluate(oracle, data=str(folder / "bare.npz")).figures
+    found = evaluate(oracle, Asked(data=str(folder / "bare.npz"))).figures
     assert found.keys().isdisjoint({"one_nn", "samples", "anomaly"})
     assert "pca" in found["reconstruction"]
     assert any(note.startswith("bare.npz has no labels") for note in found["notes"])
-    found = evaluate(oracle, data=str(folder / "noise.npz")).figures
+    found = evaluate(oracle, Asked(data=str(folder / "noise.npz"))).figures
     assert "pca" not in found["reconstruction"]
     assert "no test_images" in found["notes"][0]
     assert str(folder) not in found["notes"][0]  # it may travel in a manifest
 
 
 def test_few_images_are_no_obstacle(oracle: Subject, folder: Path) -> None:
-    found = evaluate(oracle, data=str(folder / "parts.npz"), limit=6).figures
+    found = evaluate(oracle, Asked(data=str(folder / "parts.npz"), limit=6)).figures
     assert found["data"]["test"] == 6
     assert any("too few images per class" in note for note in found["notes"])
-    report = evaluate(oracle, data=str(folder / "parts.npz"), limit=1)
+    report = evaluate(oracle, Asked(data=str(folder / "parts.npz"), limit=1))
     assert "own_to_other" not in report.figures["reconstruction"]
-    assert (len(report.pairs), len(report.morphs)) == (2, 0)
+    assert (len(report.drawn.pairs), len(report.drawn.morphs)) == (2, 0)
 
 
 def test_labels_of_two_parts_are_numbered_alike(oracle: Subject, tmp_path: Path) -> None:
@@ -168,6 +170,6 @@ def test_what_is_no_subject_and_no_data(oracle: Subject, tmp_path: Path) -> None
     with pytest.raises(BadData, match="neither a run"):
         open_subject(tmp_path)
     with pytest.raises(DataError, match="no data at"):
-        evaluate(oracle, data=str(tmp_path / "nothing"))
+        evaluate(oracle, Asked(data=str(tmp_path / "nothing")))
     with pytest.raises(DataError, match="no data at"):
         parts.read_abnormal(oracle, str(tmp_path / "nothing"), watch=Silent())
