@@ -1,6 +1,7 @@
 """A pair of networks to a bundle on disk: checked, measured against torch, whole or absent."""
 
 import json
+import re
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -23,6 +24,7 @@ Calibrate = Callable[[Path], Mapping[str, Any]]
 
 GOLDEN_ROWS: Final = 8
 CARD: Final = "card.md"
+NUMBERS: Final = re.compile(r"\[\s+([-+.,\deE\s]+?)\s+\]")  # thousands of scores: one line
 _DTYPES: Final[Mapping[int, str]] = {
     onnx.TensorProto.UINT8: "uint8",
     onnx.TensorProto.FLOAT: "float32",
@@ -110,6 +112,7 @@ def _write_manifest(folder: Path, described: Mapping[str, Any]) -> Manifest:
     """Write manifest.json, as the reader of it understands it, and the card that tells of it."""
     manifest = Manifest.parse(described)
     text = json.dumps(manifest.to_dict(), indent=2, allow_nan=False)
+    text = NUMBERS.sub(lambda found: f"[{' '.join(found[1].split())}]", text)
     (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
     (folder / CARD).write_text(card.render(described), encoding="utf-8")
     return manifest

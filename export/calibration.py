@@ -56,8 +56,8 @@ def normal_images(subject: Subject, data: str, *, force: bool = False, watch: Si
         trained, held_out = known
         if not len(held_out):
             raise BadData(f"training held nothing of {data} out: give images it never saw")
-        source = f"{name_of(data)}: what training held out"
-        images, hashes = held_out, trained.hashes()
+        source, images = f"{name_of(data)}: what training held out", held_out
+        hashes: Hashes | None = trained.hashes()
     else:
         source, images, hashes = name_of(data), whole, subject.hashes
         notes += _overlap(images, data, hashes, force=force)
@@ -90,9 +90,9 @@ def measure(subject: Subject, normal: Normal, *, watch: Silent) -> Json:
         terms.append(scored)
         heat.append(heats[shown[part]].ravel())
     scores = np.concatenate(terms).astype(np.float64)
-    bad = ~np.isfinite(scores).all(axis=1)
-    if bad.any():
-        raise BadData(f"the scores of {bad.sum():,} of {len(bad):,} images are not finite")
+    bad = np.flatnonzero(~np.isfinite(scores).all(axis=1))
+    if len(bad):
+        raise BadData(f"the scores of {len(bad):,} of {len(scores):,} images are not finite")
     found = np.quantile(np.concatenate(heat), QUANTILES)
     return {
         "source": normal.source,

@@ -25,7 +25,7 @@ MORPHS: Final = 8  # from one image to another
 COMPARED: Final = 8  # samples shown beside the training images nearest to them
 NEAREST: Final = 6  # of those, each
 CODES: Final = 5000  # codes in histograms
-FULL_HEAT: Final = 0.999  # the quantile of heat that is coloured fully
+FULL_HEAT: Final = 0.99  # the quantile of heat that is coloured fully
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -58,7 +58,8 @@ def count_among(images: Dataset, hashes: Hashes) -> int:
 
 
 def _read(file: Path) -> Hashes:
-    found = np.load(file, allow_pickle=False)
+    with file.open("rb") as opened:
+        found: npt.NDArray[Any] = np.lib.format.read_array(opened, allow_pickle=False)
     if found.ndim != 1 or found.dtype.kind != "u" or found.dtype.itemsize != 8:
         raise ValueError(f"it holds {found.dtype} {list(found.shape)}, not 8-byte hashes")
     return found.astype(np.uint64)
