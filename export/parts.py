@@ -103,34 +103,33 @@ def read_one_class(
     measured = test if test is not None else whole
     if measured is None:
         raise DataError(no_train)
-    own = measured.classes if whole is None else (*whole.classes, *measured.classes)
-    for name in normal:
-        if name not in own:
-            raise UnknownName("class", name, dict.fromkeys(own))
+    _check_classes(normal, measured, whole)
     mine, other = (_of_classes(measured, normal, among=among) for among in (True, False))
-    train = None if whole is None else _of_classes(whole, normal, among=True)
+    train = whole
     used = whole
     if subject.config is not None and subject.config.data.classes is not None:
         used, _ = read_part(subject, path, "train", watch)  # the classes that training took
     known = split_of_training(subject, used)
     notes: list[str] = []
     if known is not None:
-        train = _of_classes(known[0], normal, among=True)
+        train = known[0]
+        if others := sorted(set(train.classes) - set(normal)):
+            notes.append(f"the model was trained on other classes too: {', '.join(others)}")
     if test is None and known is not None:
         mine = _of_classes(known[1], normal, among=True)
         notes.append(f"{no_test}: normal images are those that training held out")
     elif test is None:
         train = None
         notes.append(f"{no_test}: training may have seen the normal images, and no baseline is fit")
-    if train is not None and subject.config is not None and known is not None:
-        others = sorted(set(known[0].classes) - set(normal))
-        if others:
-            notes.append(f"the model was trained on other classes too: {', '.join(others)}")
     if not len(mine) or not len(other):
         raise DataError(f"{path} leaves {len(mine)} normal and {len(other)} other images")
+    if train is not None and train.labels is not None:
+        train = _of_classes(train, normal, among=True).limited(limit)
+    else:  # nobody says which of its images are normal
+        train = None
     return OneClass(
         classes=normal,
-        train=None if train is None else train.limited(limit),
+        train=train,
         normal=mine.limited(limit),
         abnormal=other.limited(limit),
         notes=tuple(notes),
@@ -170,6 +169,15 @@ def split_of_training(subject: Subject, whole: Dataset | None) -> tuple[Dataset,
     if used.fingerprint() != subject.fingerprint:
         return None
     return used.held_out(config.data.holdout, config.train.seed)
+
+
+def _check_classes(names: tuple[str, ...], measured: Dataset, whole: Dataset | None) -> None:
+    """Raise DataError without labels, UnknownName for a class that no part of the data has."""
+    labels_of(measured)
+    known = dict.fromkeys((*(whole.classes if whole is not None else ()), *measured.classes))
+    for name in names:
+        if name not in known:
+            raise UnknownName("class", name, known)
 
 
 def _of_classes(data: Dataset, names: tuple[str, ...], *, among: bool) -> Dataset:
