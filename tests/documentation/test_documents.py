@@ -13,9 +13,14 @@ from click.testing import CliRunner
 from PIL import Image
 
 import biject
+from bars import write_data
 from documentation import console
 from documentation.console import HOST, ROOT, Shown, agree
+from export import cli as export_cli
+from export.evaluate import Asked, evaluate
+from export.subjects import open_subject
 from models.config import Config
+from oracle import make_oracle
 from serving.latents import MAX_SEED
 from serving.routes.parameters import Parameter, known
 from serving.settings import VARIABLES, Settings
@@ -127,6 +132,36 @@ def test_every_command_is_mentioned_and_its_help_has_an_example(command: str) ->
     assert any(re.search(rf"\bbiject {command}\b", text) for text in texts)
     result = CliRunner().invoke(biject.main, [command, "--help"])
     assert (result.exit_code, "Example:" in result.output) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("command", "heading"), [("evaluate", "option"), ("calibrate", "option of `biject calibrate`")]
+)
+def test_every_option_that_measures_is_documented(command: str, heading: str) -> None:
+    rows = table(document("evaluation.md"), heading)
+    found = [option for option in getattr(export_cli, command).params if option.opts[0][0] == "-"]
+    assert list(rows) == [option.opts[0] for option in found]
+    assert all(all(cells) for cells in rows.values())
+
+
+def test_every_figure_is_documented(tmp_path: Path) -> None:
+    known = {"l1": [0.0, 1.0]}
+    bundle = make_oracle(tmp_path, height=16, width=16, channels=1, block=4, calibration=known)
+    data = write_data(tmp_path)
+    asked = Asked(data=str(data / "parts.npz"), against=str(data / "noise.npz"), normal=("1",))
+    figures = evaluate(open_subject(bundle), asked).figures
+    text = document("evaluation.md")
+    spaces = figures["likeness"].pop("spaces")
+    groups: list[dict[str, Any]] = [
+        figures["reconstruction"], figures["codes"], figures["cycle"], figures["likeness"],
+        spaces[0]["samples"], figures["anomaly"], figures["samples"], figures["calibration"],
+    ]  # fmt: skip
+    plain = {"normal", "abnormal", "against", "default", "count", "smallest_share", "shares",
+             "classifier_accuracy", "term", "images", "pca", "prior", "another", "morphs",
+             "pca_l2_average_precision", "isolation_forest_average_precision"}  # fmt: skip
+    names = {key for group in groups for key in group} - plain
+    names |= {space["key"] for space in spaces}
+    assert sorted(name for name in names if f"`{name}`" not in text) == []
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
