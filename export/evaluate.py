@@ -120,7 +120,7 @@ def _of_the_pair(work: Work, asked: Asked) -> Json:
             work.notes.append(
                 f"{seen:,} of the {len(work.test):,} images measured on were trained on"
             )
-    if data.classes and work.train is not None and work.linear is not None:
+    if len(data.classes) > 1 and work.train is not None and work.linear is not None:
         figures["one_nn"] = neighbours(work, work.train, work.linear)
         if work.judge is not None:
             figures["samples"] = samples_by_class(work, work.judge, work.train)

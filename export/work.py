@@ -90,7 +90,10 @@ class Work:
         classes, train = self.parts.classes, self.train
         if not classes or train is None:
             return None
-        if len(classes) < 2 or len(train) < IMAGES_PER_CLASS * len(classes):
+        if len(classes) < 2:
+            self.notes.append("all images are of one class: there is no class to find again")
+            return None
+        if len(train) < IMAGES_PER_CLASS * len(classes):
             self.notes.append("too few images per class for a classifier: samples not classified")
             return None
         self.watch.say(f"training a classifier on {len(train):,} images")

@@ -168,6 +168,18 @@ def _split(run: Subject, folder: Path) -> tuple[np.ndarray, np.ndarray]:
     return parts.labels_of(kept.train), parts.labels_of(kept.test)
 
 
+def test_one_class_alone_has_no_neighbours_of_another(oracle: Subject, tmp_path: Path) -> None:
+    pictures = bars(60, seed=0)[0]
+    labels = np.zeros(30, np.uint8)
+    np.savez(
+        tmp_path / "one.npz", train_images=pictures[:30], train_labels=labels,
+        test_images=pictures[30:], test_labels=labels,
+    )  # fmt: skip
+    found = evaluate(oracle, Asked(data=str(tmp_path / "one.npz"))).figures
+    assert found.keys().isdisjoint({"one_nn", "samples"})
+    assert any("all images are of one class" in note for note in found["notes"])
+
+
 def test_a_class_that_is_none(oracle: Subject, folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match="no class named 'shoe'; choose from: 0, 1, 2"):
         evaluate(oracle, Asked(data=str(folder / "parts.npz"), normal=("shoe",)))
