@@ -5,6 +5,7 @@ images is Beta-binomial(m, k, n + 1 - k), whatever the scores' distribution.
 """
 
 import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,13 @@ from scipy.stats import betabinom, binom
 
 from bars import bars
 from biject import main
-from serving.bundle import read
+from models.datasets import load
+from serving.bundle import find_bundles, read
 from serving.engine import Engine
 from serving.scoring import decide
 
+SHIPPED = Path(__file__).parents[2] / "serving" / "bundles"
+FASHION = Path(os.environ.get("BIJECT_DATA", "")) / "fashion-mnist"
 RATES = (0.01, 0.05, 0.1)
 
 
@@ -72,3 +76,26 @@ def test_of_a_real_pair_on_fresh_normal_images(calibrated: Path, term: str) -> N
         low, high = band(fresh=2000, known=400, fpr=fpr)
         assert low <= flagged(scores, known, fpr) <= high, fpr
         assert flagged(scores * 2, known, fpr) > high  # abnormal ones are flagged
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not (FASHION / "t10k-images-idx3-ubyte.gz").exists(), reason=f"no {FASHION}: set BIJECT_DATA"
+)
+def test_of_the_model_that_ships_on_its_test_part(tmp_path: Path) -> None:
+    shipped = find_bundles(SHIPPED)[-1].path
+    out = tmp_path / "fashion" / "99"
+    command = ["calibrate", str(shipped), "--data", str(FASHION), "--out", str(out)]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 0, result.output
+    opened = read(out)
+    known = opened.manifest.score.calibration
+    fresh = load(str(FASHION), opened.image_spec, split="test", limit=4000).images
+    engine = Engine(opened, device="cpu")
+    terms = np.concatenate(
+        [engine.run("score", [fresh[i : i + 100]])[0] for i in range(0, len(fresh), 100)]
+    )
+    for column, term in enumerate(opened.manifest.score.terms):
+        for fpr in RATES:
+            low, high = band(fresh=len(terms), known=len(known[term]), fpr=fpr)
+            assert low <= flagged(terms[:, column], known[term], fpr) <= high, (term, fpr)
