@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from export import report
+from export import tables
 
 Json = Mapping[str, Any]
 
@@ -27,7 +27,7 @@ def _lines(manifest: Json) -> Iterator[str]:
         yield from _parity(manifest["parity"])
     yield from ("", "## Quality", "")
     if "quality" in manifest:
-        yield from report.markdown(manifest["quality"])
+        yield from tables.markdown(manifest["quality"])
     else:
         yield "Not measured yet: `biject evaluate BUNDLE --data D --write OUT`."
 

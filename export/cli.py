@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from export import bundle_writer, calibration, report, trained_on
+from export import bundle_writer, calibration, report, tables, trained_on
 from export import evaluate as evaluation
 from export.destination import destination
 from export.errors import BadNetworks, BadOutput, ExportError, ParityFailure
@@ -174,7 +174,7 @@ def evaluate(
             data=data, against=against, normal=normal, features=features, limit=limit, seed=seed
         )
         found = evaluation.evaluate(measured, asked, watch=Terminal())
-        click.echo(json.dumps(found.figures) if as_json else report.text(found.figures))
+        click.echo(json.dumps(found.figures) if as_json else tables.text(found.figures))
         if out is not None:
             report.save(found, out)
             click.echo(f"report.html, report.json and pictures are in {out}", err=True)
