@@ -85,6 +85,8 @@ class Native:
         media_type = answers.negotiate(",".join(request.headers.getlist("accept")), offered)
         given = bodies.query(request.scope["query_string"])
         body = b"" if request.method == "GET" else await request.body()
+        # What cannot be done in time is not decoded first: that is most of what a refusal costs.
+        model.ready.batcher.check(verbs.first_graph(verb), 1, trace.deadline)
         async with attended(request.receive, trace.deadline):
             payload = await self._payload(verb, model, body, request.headers)
             values = self._values(verb, model, [*given, *payload.given])
