@@ -15,7 +15,9 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving import problems, telemetry
@@ -85,6 +87,9 @@ class Edge:
             log.debug("%s: the client left", trace.request_id)
         except ServingError as error:
             await exchange.refuse(error, send)
+        except HTTPException as error:  # a router's own: no such path, no such method
+            said = PlainTextResponse(error.detail, error.status_code, error.headers)
+            await said(scope, receive, send)
         # The edge of a request: what nobody foresaw is logged, and said without its inner parts.
         except Exception:
             log.exception("%s: %s %s failed", trace.request_id, scope["method"], scope["path"])

@@ -38,6 +38,7 @@ class Operations:
             Route("/v1/models", guarded(self._models)),
             Route("/v1/models/{model}", guarded(self._model)),
             Route("/livez", guarded(self._alive)),
+            Route("/healthz", guarded(self._alive)),  # BentoML's name for it
             Route("/readyz", guarded(self._ready)),
             Route("/metrics", guarded(self._metrics)),
         ]
