@@ -4,10 +4,13 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
+from typing import Final
 
 from starlette.types import Receive
 
 from serving.errors import DeadlineExceeded
+
+CLIENT_GONE: Final = 499  # the status of nginx for it; only logs and figures ever see it
 
 
 class ClientGone(Exception):

@@ -18,7 +18,7 @@ from bentoml.exceptions import BentoMLException
 from pydantic import ValidationError
 from starlette.responses import Response
 
-from serving import logs
+from serving import logs, tracing, workers
 from serving.app import in_front_of
 from serving.attendance import ClientGone
 from serving.deployment import Deployment
@@ -31,13 +31,16 @@ from serving.settings import BadSetting, Settings
 
 def _settings() -> Settings:
     try:
-        return Settings.from_env(os.environ)
+        settings = Settings.from_env(os.environ)
+        workers.check_number(settings.workers)
+        tracing.check(settings.tracing)
     except BadSetting as error:
         sys.exit(f"biject: {error}")  # while BentoML imports this: not a traceback's business
+    return settings
 
 
 SETTINGS: Final = _settings()
-DEPLOYMENT: Final = Deployment(SETTINGS)
+DEPLOYMENT: Final = Deployment(SETTINGS, crew=workers.crew(SETTINGS.workers))
 _NATIVE: Final = Native(DEPLOYMENT)
 Json = dict[str, Any]
 
@@ -45,10 +48,10 @@ Json = dict[str, Any]
 @bentoml.service(
     name="biject",
     workers=SETTINGS.workers,
-    # These three cost more than the work does; the figures at /metrics are our own.
+    # These three cost more than the work does; the log of requests and the figures are our own.
     logging={"access": {"enabled": False}},
     metrics={"enabled": False},
-    tracing={"excluded_urls": ".*"},
+    tracing=tracing.for_bentoml(SETTINGS.tracing),
     # Deadlines and back pressure are ours, and BentoML's would cut in with words of their own: its
     # deadline comes after ours.  Not long after: it keeps a timer per request until then.
     traffic={"timeout": SETTINGS.deadline_ms / 1e3 + 10},

@@ -8,7 +8,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from serving import problems, telemetry, verbs
-from serving.attendance import ClientGone, attended
+from serving.attendance import CLIENT_GONE, ClientGone, attended
 from serving.deployment import Deployment
 from serving.errors import ServingError, Unprocessable
 from serving.queueing import Answer, Array
@@ -19,7 +19,6 @@ from serving.routes.parameters import Given
 from serving.telemetry import Trace
 
 _SMALL: Final = 65_536  # bytes of body that are taken apart on the event loop itself
-_CLIENT_CLOSED: Final = 499  # nginx's; only logs and figures ever see it
 
 
 class BatchRunner:
@@ -50,7 +49,7 @@ def guarded(
         except ServingError as error:
             return problems.response(error, telemetry.current().request_id)
         except ClientGone:
-            return Response(status_code=_CLIENT_CLOSED)
+            return Response(status_code=CLIENT_GONE)
 
     return answer
 
