@@ -103,7 +103,7 @@ class Edge:
             await self._app(scope, receive, send)
         except ClientGone:
             exchange.status = CLIENT_GONE
-            log.debug("%s: the client left", trace.request_id)
+            self._deployment.metrics.answered(trace, CLIENT_GONE)
         except ServingError as error:
             await exchange.refuse(error, send)
         except HTTPException as error:  # a router's own: no such path, no such method

@@ -1,14 +1,16 @@
 """The native dialect: POST /v1/models/{model}/{verb}, and what BentoML's typed methods share."""
 
+import functools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from serving import problems, telemetry, verbs
-from serving.attendance import CLIENT_GONE, ClientGone, attended
+from serving.attendance import attended
 from serving.deployment import Deployment
 from serving.errors import ServingError, Unprocessable
 from serving.queueing import Answer, Array
@@ -38,20 +40,21 @@ class BatchRunner:
         return answer
 
 
-def guarded(
-    endpoint: Callable[[Request], Awaitable[Response]],
-) -> Callable[[Request], Awaitable[Response]]:
-    """The endpoint, with our errors as answers."""
+def route(path: str, answer: Callable[[Request], Awaitable[Response]], *methods: str) -> Route:
+    """A route to `answer`, without what Starlette puts around a function.
 
-    async def answer(request: Request) -> Response:
-        try:
-            return await endpoint(request)
-        except ServingError as error:
-            return problems.response(error, telemetry.current().request_id)
-        except ClientGone:
-            return Response(status_code=CLIENT_GONE)
+    Errors are the outer middleware's to answer, and requests hold nothing that must be closed.
+    """
+    return Route(path, _Endpoint(answer), methods=methods)
 
-    return answer
+
+class _Endpoint:
+    def __init__(self, answer: Callable[[Request], Awaitable[Response]]) -> None:
+        self._answer = answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = await self._answer(Request(scope, receive))
+        await response(scope, receive, send)
 
 
 class Native:
@@ -63,19 +66,13 @@ class Native:
     def routes(self) -> list[Route]:
         """POST for each verb; GET as well for `sample`, so that an <img> can show it."""
         return [
-            Route(
+            route(
                 f"/v1/models/{{model}}/{verb}",
-                guarded(self._endpoint(verb)),
-                methods=["GET", "POST"] if verb == "sample" else ["POST"],
+                functools.partial(self._answer, verb),
+                *(("GET", "POST") if verb == "sample" else ("POST",)),
             )
             for verb in verbs.VERBS
         ]
-
-    def _endpoint(self, verb: str) -> Callable[[Request], Awaitable[Response]]:
-        async def endpoint(request: Request) -> Response:
-            return await self._answer(verb, request)
-
-        return endpoint
 
     async def _answer(self, verb: str, request: Request) -> Response:
         trace = telemetry.current()
@@ -83,7 +80,7 @@ class Native:
         offered = answers.formats(verb, model.manifest)
         media_type = answers.negotiate(",".join(request.headers.getlist("accept")), offered)
         given = bodies.query(request.scope["query_string"])
-        body = b"" if request.method == "GET" else await request.body()
+        body = b"" if request.method == "GET" else await bodies.whole(request.receive)
         async with attended(request.receive, trace.deadline):
             payload = await self._payload(verb, model, body, request.headers)
             values = self._values(verb, model, [*given, *payload.given])

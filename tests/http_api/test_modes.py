@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from oracle import oracle_decode, oracle_encode, oracle_reconstruct, oracle_score
-from server_process import MODES, Running, running
+from server_process import MODES, Running, running, until
 from serving import latents as latent_space
 
 V = "/v1/models/default/"
@@ -146,6 +146,7 @@ def test_each_request_is_a_line_without_keys_or_queries(
 ) -> None:
     client.post(V + "sample?seed=424242", headers={"X-Request-ID": "the-one"})
     client.get("/a%0Ab%22?key=sesame", headers={"X-Request-ID": "the-other"})
+    until(lambda: "the-other" in server.log.read_text(), 5)  # written once the answer is out
     lines = [json.loads(line) for line in server.log.read_text().splitlines() if line[0] == "{"]
     by_id = {line["request_id"]: line for line in lines if line["logger"] == "biject.access"}
     line = by_id["the-one"]
