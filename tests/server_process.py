@@ -19,6 +19,7 @@ from serving.workers import shared_folder
 ROOT: Final = Path(__file__).resolve().parents[1]
 Mode = Literal["bentoml", "bare"]
 MODES: Final[tuple[Mode, ...]] = ("bentoml", "bare")
+_PYTHONPATH: Final = [path for path in (os.environ.get("PYTHONPATH"),) if path]
 _READY_S: Final = 60.0
 _END_S: Final = 20.0
 
@@ -57,7 +58,7 @@ def running(mode: Mode, models: Path, log: Path, *arguments: str) -> Iterator[Ru
     with log.open("wb") as file:
         process = subprocess.Popen(
             [*command, "--port", str(port), "--threads", "1", *bare, *arguments],
-            env={**environ, "PYTHONPATH": str(ROOT)},
+            env={**environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *_PYTHONPATH])},
             stdout=file,
             stderr=file,
         )
