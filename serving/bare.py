@@ -19,6 +19,7 @@ from serving.deployment import Deployment
 from serving.settings import Settings
 
 _OF_UVICORN: Final = "uvicorn.error"  # its logger for all that is no access
+_HUNG: Final = 30  # seconds without a sign of life: a worker so long busy is no good any more
 
 
 def app() -> ASGIApp:
@@ -52,6 +53,7 @@ def main(host: str, port: int) -> None:
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=draining.SERVER_GRACE,
+        timeout_worker_healthcheck=_HUNG,
     )
 
 

@@ -102,8 +102,9 @@ class Edge:
                 exchange.check_length(headers[b"content-length"])
             await self._app(scope, receive, send)
         except ClientGone:
-            exchange.status = CLIENT_GONE
-            self._deployment.metrics.answered(trace, CLIENT_GONE)
+            if not exchange.status:
+                exchange.status = CLIENT_GONE
+                self._deployment.metrics.answered(trace, CLIENT_GONE)
         except ServingError as error:
             await exchange.refuse(error, send)
         except HTTPException as error:  # a router's own: no such path, no such method

@@ -76,7 +76,7 @@ class Crew:
             if not self._live():  # what is there was left by another server of the same number
                 for path in self._folder.glob("*.db"):
                     path.unlink()
-            self._slot = next(n for n in itertools.count() if self._take(n))
+            self._slot = next(slot for slot in itertools.count() if self._take(slot))
             self._write(_Record(os.getpid(), ready=False))
             # Whether there are such figures was settled when prometheus_client was imported.
             if FIGURES in os.environ:
@@ -86,6 +86,9 @@ class Crew:
     def tell(self, *, ready: bool) -> None:
         """Let the others know how this worker stands."""
         with self._alone():
+            if self._slot is not None and not os.fstat(self._file).st_nlink:  # somebody tidied up
+                os.close(self._file)
+                self._take(self._slot)
             self._write(_Record(os.getpid(), ready))
 
     def unready(self) -> str | None:

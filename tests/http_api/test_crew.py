@@ -1,5 +1,6 @@
 """Workers that know of each other: slots, and what becomes of those who die without a word."""
 
+import shutil
 import stat
 import subprocess
 import sys
@@ -50,6 +51,17 @@ def test_one_that_is_missing_is_not_ready(tmp_path: Path) -> None:
     crew.join()
     crew.tell(ready=True)
     assert crew.unready() == "2 of 3 workers are not ready"
+
+
+def test_a_folder_that_somebody_tidied_up_is_made_anew(tmp_path: Path) -> None:
+    folder = tmp_path / "crew"
+    one, other = Crew(2, folder), Crew(2, folder)
+    assert (one.join(), other.join()) == (0, 1)
+    shutil.rmtree(folder)
+    for crew in (one, other):
+        crew.tell(ready=True)
+    assert one.unready() is None
+    assert Crew(2, folder).join() == 2
 
 
 def test_a_killed_one_leaves_its_slot_and_its_gauges(tmp_path: Path) -> None:
