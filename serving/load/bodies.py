@@ -91,7 +91,7 @@ def payloads(
 def _images(spec: ImageSpec, folder: Path | None) -> Rows:
     """[N, H, W, C] of the model's size."""
     if folder is None:
-        return _synthetic(spec)
+        return synthetic(spec)
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in FOLDER_SUFFIXES)
     found: list[Rows] = []
     for path in files:
@@ -106,7 +106,7 @@ def _images(spec: ImageSpec, folder: Path | None) -> Rows:
     return np.stack(found)
 
 
-def _synthetic(spec: ImageSpec) -> Rows:
+def synthetic(spec: ImageSpec) -> Rows:
     """Noise of a few pixels' grain, so that JPEG and PNG have something to compress."""
     draw = np.random.default_rng(0)
     small = draw.integers(0, 256, (_VARIETY, 5, 5, spec.channels), dtype=np.uint8)

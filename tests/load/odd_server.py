@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from serving.load.wire import Target
 
-Reader, Writer = asyncio.StreamReader, asyncio.StreamWriter
+Reader = asyncio.StreamReader
+Writer = asyncio.StreamWriter
 Behave = Callable[[int, Writer], Awaitable[None]]  # number of the request from 0, where to answer
 
 

@@ -1,0 +1,101 @@
+"""Results as JSON lines: appended as they come, so that a run can stop anywhere and go on."""
+
+import json
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+from serving.cores import usable_cores
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+RESULTS: Final = ROOT / "benchmarks" / "results"
+Record = dict[str, Any]
+
+
+class Records:
+    """The records of one benchmark: one file, in which each run has a name of its own."""
+
+    def __init__(self, benchmark: str, run: str | None = None) -> None:
+        self.path = RESULTS / f"{benchmark}.jsonl"
+        self.run = run or commit()
+        self._common = {
+            "run": self.run,
+            "commit": commit(),
+            "device": device(),
+            "command": f"python -m benchmarks.{benchmark} {' '.join(sys.argv[1:])}".strip(),
+        }
+
+    def append(self, **fields: Any) -> Record:
+        """Write one record down, with the run it belongs to, and give it back."""
+        record = {**self._common, "date": date.today().isoformat(), **fields}
+        self.path.parent.mkdir(exist_ok=True)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+        return record
+
+    def has(self, **fields: Any) -> bool:
+        """Whether this run has a record with these values already."""
+        return any(
+            all(record.get(key) == value for key, value in fields.items())
+            for record in self.of_run(self.run)
+        )
+
+    def of_run(self, run: str) -> list[Record]:
+        """All that was recorded under this name."""
+        return [record for record in self._all() if record["run"] == run]
+
+    def latest(self) -> list[Record]:
+        """The records of this run; of the last one in the file where this one has none yet."""
+        records = list(self._all())
+        if not records:
+            return []
+        named = [record for record in records if record["run"] == self.run]
+        return named or [record for record in records if record["run"] == records[-1]["run"]]
+
+    def _all(self) -> Iterator[Record]:
+        if self.path.exists():
+            for line in self.path.read_text(encoding="utf-8").splitlines():
+                yield json.loads(line)
+
+
+def commit() -> str:
+    """The short name of the commit that is checked out; with a plus where files differ from it."""
+    name = _git("rev-parse", "--short", "HEAD")
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":!benchmarks/results")
+    return name + ("+" if changed else "")
+
+
+def device() -> str:
+    """What this runs on, in words."""
+    return (
+        f"{usable_cores()} cores of {_processor()}, {platform.system()}, "
+        f"Python {platform.python_version()}, onnxruntime {_onnxruntime()}"
+    )
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(
+        ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip() if done.returncode == 0 else "unknown"
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return " ".join(line.partition(":")[2].split())
+    return platform.processor() or platform.machine()
+
+
+def _onnxruntime() -> str:
+    try:
+        return version("onnxruntime-gpu")
+    except ModuleNotFoundError:
+        return version("onnxruntime")
