@@ -70,8 +70,9 @@ def main(
                 if not records.has(server=server.name, factor=factor, round=turn)
             ]
             if missing:
-                how = {"seconds": seconds, "deadline_ms": deadline_ms, "turn": turn}
-                _overload(records, server, missing, **how)
+                _overload(
+                    records, server, missing, seconds=seconds, deadline_ms=deadline_ms, turn=turn
+                )
     print(printed(records.latest()))
 
 
