@@ -27,8 +27,8 @@ HEADS = ("graph", "batch", "raw session/s", "engine/s", "batcher/s", "engine / r
 @click.option(
     "--batches", type=Numbers(int), default=",".join(map(str, BATCHES)), show_default=True
 )
-@click.option("--seconds", type=click.FloatRange(0, min_open=True), default=1.0, show_default=True)
-@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True)
+@click.option("--seconds", type=click.FloatRange(0, min_open=True), default=0.5, show_default=True)
+@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
 @click.option("--run", metavar="NAME", help="What the records go by.  [default: the commit]")
 @click.option("--table", "only_table", is_flag=True, help="Measure nothing.")
 def main(

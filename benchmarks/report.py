@@ -47,8 +47,8 @@ app on plain uvicorn. Load by wrk with one thread, on the same cores.
 |---|---|---|
 | biject | raw JPEG | npy |
 | LitServe | base64 in JSON: it reads no raw body | base64 in JSON |
-| BentoML batchable | a file of a form | numbers in JSON |
-| MLServer | base64 in a BYTES tensor of the Open Inference Protocol | numbers in JSON, the same |
+| BentoML batchable | a file of a form | base64 in JSON, one text each |
+| MLServer | base64 in a BYTES tensor of the Open Inference Protocol | the same |
 | Ray Serve | raw JPEG | raw bytes |
 | FastAPI script | raw JPEG, computed at once: no batching | raw bytes |
 
@@ -67,9 +67,10 @@ counts from when a request was due. Rates are medians, counts sums over the roun
 
 @click.command()
 @click.option("--run", metavar="NAME", help="[default: the last one of each benchmark]")
-def main(run: str | None) -> None:
+@click.option("--note", metavar="TEXT", help="A sentence on the circumstances, for the top.")
+def main(run: str | None, note: str | None) -> None:
     """Write docs/benchmarks.md anew."""
-    parts = [HEAD]
+    parts = [HEAD, f"{note}\n"] if note else [HEAD]
     if records := _records("engine", run):
         draw_engine(records, PICTURES / "benchmark-engine.png")
         parts.append(_section(ENGINE, records, "benchmark-engine.png", [engine.lines(records)]))
@@ -81,7 +82,9 @@ def main(run: str | None) -> None:
         tables = [overload.lines(records), overload.target_lines(records)]
         parts.append(_section(OVERLOAD, records, "benchmark-overload.png", tables))
     DOCUMENT.write_text("\n".join(parts), encoding="utf-8")
-    click.echo(f"{DOCUMENT.relative_to(ROOT)}: {len(parts) - 1} sections")
+    click.echo(
+        f"{DOCUMENT.relative_to(ROOT)}: {sum(part.startswith('## ') for part in parts)} sections"
+    )
 
 
 def _records(benchmark: str, run: str | None) -> list[Record]:

@@ -147,7 +147,7 @@ def _measure(
         images_per_second=round(load.good * images / load.seconds, 1),
         errors=load.errors,
         cpu_seconds=round(busy, 3),
-        images_per_cpu_second=round(load.good * images / busy, 1) if busy else None,
+        images_per_cpu_second=round(load.good * images / busy, 1) if images * busy else None,
         **load.latency_ms,
     )
     print(

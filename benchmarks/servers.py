@@ -112,9 +112,9 @@ def _form(images: Images) -> bytes:
     return start.encode() + jpeg(images) + f"\r\n--{_BOUNDARY}--\r\n".encode()
 
 
-def _oip(datatype: str, shape: Sequence[int], data: list[Any], **parameters: str) -> bytes:
-    tensor = {"name": "images", "datatype": datatype, "shape": list(shape), "data": data}
-    return _json({"inputs": [tensor | ({"parameters": parameters} if parameters else {})]})
+def _oip(name: str, data: Sequence[str]) -> bytes:
+    tensor = {"name": name, "datatype": "BYTES", "shape": [len(data)], "data": data}
+    return _json({"inputs": [tensor]})
 
 
 def _listed(key: str | None) -> Callable[[bytes], Floats]:
@@ -224,7 +224,7 @@ SERVERS: Final = (
             "arrays": Call(
                 path="/arrays",
                 content_type="application/json",
-                body=lambda images: _json({"images": images.tolist()}),
+                body=lambda images: _json({"images": [_text(one.tobytes()) for one in images]}),
                 latents=_listed(None),
             ),
         },
@@ -244,13 +244,13 @@ SERVERS: Final = (
             "jpeg": Call(
                 path="/v2/models/encode/infer",
                 content_type="application/json",
-                body=lambda images: _oip("BYTES", [1], [_text(jpeg(images))]),
+                body=lambda images: _oip("images", [_text(jpeg(images))]),
                 latents=_of_oip,
             ),
             "arrays": Call(
                 path="/v2/models/encode/infer",
                 content_type="application/json",
-                body=lambda images: _oip("UINT8", images.shape, images.ravel().tolist()),
+                body=lambda images: _oip("arrays", [_text(one.tobytes()) for one in images]),
                 latents=_of_oip,
             ),
         },
@@ -276,7 +276,7 @@ SERVERS: Final = (
     _peer(
         "FastAPI script",
         "fastapi",
-        ["uvicorn", "server:app", "--port", "{port}", "--no-access-log", "--log-level", "warning"],
+        ["uvicorn", "server:app", "--port", "{port}", "--no-access-log"],
         ready="/ready",
         calls={
             "jpeg": Call(
