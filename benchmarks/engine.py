@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 import click
 
+from benchmarks.processes import Reading
 from benchmarks.records import Record, Records
 from benchmarks.servers import BUNDLE
 from serving.load.words import Numbers, table
@@ -45,11 +46,13 @@ def main(
         loaded = opened(BUNDLE, "cpu")
         for graph in only.split(","):
             missing = [int(n) for n in batches if not records.has(graph=graph, batch=int(n))]
+            reading = Reading.now()
             for row in measured(
                 loaded, graphs=[graph], batches=missing, seconds=seconds, rounds=rounds
             ):
                 found = row.to_dict()
-                records.append(seconds=seconds, rounds=rounds, **found)
+                records.append(seconds=seconds, rounds=rounds, others=reading.others(), **found)
+                reading = Reading.now()
                 print(f"{graph} of {row.batch}: {found['batcher_to_raw']:.2f}", file=sys.stderr)
     print(table(lines(records.latest())))
 

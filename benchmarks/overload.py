@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple
 import click
 import uvloop
 
+from benchmarks.processes import Reading, spent
 from benchmarks.records import Record, Records
 from benchmarks.servers import BUNDLE, SERVERS, Server
 from serving.bundle import read
@@ -89,9 +90,11 @@ def _overload(
             records.append(**common, capacity=peak.goodput, **peak.to_dict())
             print(f"{server.name}: capacity {peak.goodput:.1f}/s", file=sys.stderr)
             for factor in factors:
+                before, reading = running.cpu_seconds(), Reading.now()
                 found = loop.run(_open(target, requests, peak.goodput * factor, seconds, turn))
                 offered = {"factor": factor, "offered": round(peak.goodput * factor, 1)}
-                records.append(**common, **offered, **found.to_dict())
+                others = reading.others(server=spent(before, running.cpu_seconds()))
+                records.append(**common, **offered, others=others, **found.to_dict())
                 print(f"{server.name} x {factor:g}: {found.statuses}", file=sys.stderr)
     except (RuntimeError, OSError) as error:
         print(f"{server.name}: left out of round {turn}: {error}", file=sys.stderr)

@@ -38,6 +38,32 @@ def spent(before: Mapping[int, float], after: Mapping[int, float]) -> float:
     return sum(used - before.get(pid, 0.0) for pid, used in after.items())
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Seconds: of the clock, of processor time of the whole machine, and of this process."""
+
+    clock: float
+    machine: float
+    own: float  # its children's that have ended included
+
+    @classmethod
+    def now(cls) -> "Reading":
+        ticks = Path("/proc/stat").read_text().splitlines()[0].split()[1:]
+        user, nice, system, _idle, _wait, *rest = map(int, ticks[:8])  # then interrupts, and stolen
+        busy = user + nice + system + sum(rest)
+        return cls(time.monotonic(), busy / _TICK, sum(os.times()[:4]))
+
+    def others(self, *, server: float = 0.0) -> float:
+        """Share of the machine's cores that processes of somebody else took since this reading.
+
+        `server` is what a server of ours used meanwhile, in processor seconds.
+        """
+        after = Reading.now()
+        used = after.machine - self.machine - (after.own - self.own) - server
+        cores = os.cpu_count() or 1
+        return round(max(0.0, used / (after.clock - self.clock) / cores), 3)
+
+
 def free_port() -> int:
     """A port that nobody listens at."""
     with socket.create_server(("127.0.0.1", 0)) as probe:

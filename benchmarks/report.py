@@ -5,6 +5,7 @@
 A benchmark without records has no section.  `--run NAME` takes that run instead of the last one.
 """
 
+import statistics
 from collections.abc import Sequence
 from typing import Final
 
@@ -94,16 +95,14 @@ def _records(benchmark: str, run: str | None) -> list[Record]:
 
 def _http_section(records: Sequence[Record]) -> str:
     medians = http.Medians(records)
-    targets = http.target_lines(http.targets(medians))
-    tables = [http.limits(medians), http.ratios(medians), targets]
     whole = _section(HTTP, records, "benchmark-http.png", [])
-    for workload, words in http.WORDS.items():
-        if medians.cells(workload):
-            title = words[0].upper() + words[1:]
-            whole += f"\n### {title}\n\n{_markdown(http.lines(medians, workload))}"
-    titles = ("The limit", "Ratios of one JPEG's answers per second", "Targets")
-    for title, lines in zip(titles, tables, strict=True):
-        whole += f"\n### {title}\n\n{_markdown(lines)}"
+    tables = {http.WORDS[name]: http.lines(medians, name) for name in http.WORDS
+              if medians.cells(name)}  # fmt: skip
+    tables["the limit: nobody asks"] = http.limits(medians)
+    tables |= {words: http.ratios(medians, key) for key, words in http.RATIOS.items()}
+    tables["targets"] = http.target_lines(http.targets(medians))
+    for words, lines in tables.items():
+        whole += f"\n### {words[0].upper()}{words[1:]}\n\n{_markdown(lines)}"
     return whole
 
 
@@ -119,11 +118,16 @@ def _whence(records: Sequence[Record]) -> str:
     def all_of(key: str) -> str:
         return ", ".join(sorted({str(record[key]) for record in records}))
 
+    shares = [record["others"] for record in records if "others" in record]
+    others = (
+        f"Other programs took {statistics.median(shares):.0%} of the cores meanwhile (the median of "
+        f"the measurements; at most {max(shares):.0%}).\n"
+    )
     commands = sorted({str(record["command"]) for record in records})
     listed = "\n".join(commands)
     return (
         f"Commit {all_of('commit')}, {all_of('date')}, on {all_of('device')}:\n\n"
-        f"```\n{listed}\n```\n"
+        f"```\n{listed}\n```\n\n{others}"
     )
 
 

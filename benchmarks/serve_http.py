@@ -19,7 +19,7 @@ import click
 import numpy as np
 
 from benchmarks import wrk
-from benchmarks.processes import Running, spent
+from benchmarks.processes import Reading, Running, spent
 from benchmarks.records import Records
 from benchmarks.serve_http_tables import printed
 from benchmarks.servers import BUNDLE, SERVERS, Call, Floats, Images, Server, jpeg
@@ -134,7 +134,7 @@ def _measure(
     how: dict[str, Any] = {"connections": connections, "headers": call.headers}
     if warm_up:
         wrk.load(running.url, call.path, bodies, seconds=warm_up, **how)
-    before = running.cpu_seconds()
+    before, reading = running.cpu_seconds(), Reading.now()
     load = wrk.load(running.url, call.path, bodies, seconds=seconds, **how)
     busy = spent(before, running.cpu_seconds())
     record = records.append(
@@ -147,6 +147,7 @@ def _measure(
         images_per_second=round(load.good * images / load.seconds, 1),
         errors=load.errors,
         cpu_seconds=round(busy, 3),
+        others=reading.others(server=busy),
         images_per_cpu_second=round(load.good * images / busy, 1) if images * busy else None,
         **load.latency_ms,
     )
@@ -167,6 +168,7 @@ def _measure_raw(records: Records, turn: int, seconds: float) -> None:
             if records.has(graph=graph, setting=str(setting), round=turn):
                 continue
             session = raw_session(bundle, graph, setting)
+            reading = Reading.now()
             speed = speed_of(
                 lambda session=session, feed=feed: session.run(None, feed),  # type: ignore[misc]
                 setting.callers,
@@ -178,6 +180,7 @@ def _measure_raw(records: Records, turn: int, seconds: float) -> None:
                 setting=str(setting),
                 round=turn,
                 batch=BATCH,
+                others=reading.others(),
                 images_per_second=round(speed.images, 1),
                 images_per_cpu_second=round(speed.per_cpu_second, 1),
             )

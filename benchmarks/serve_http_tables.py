@@ -19,6 +19,10 @@ WORDS: Final = {
     "score": "64 raw images in a request to scores",
     "png": "one 32x32 JPEG to its reconstruction as PNG",
 }
+RATIOS: Final = {
+    "good_per_second": "ratios of one JPEG's answers per second",
+    "images_per_cpu_second": "ratios of the same per second of processor time",
+}
 HEADS: Final = (
     "server", "connections", "200s/s", "images/s", "p50 ms", "p99 ms", "images/CPU-s", "errors",
 )  # fmt: skip
@@ -100,7 +104,7 @@ def lines(medians: Medians, workload: str) -> list[tuple[str, ...]]:
     return found
 
 
-def ratios(medians: Medians) -> list[tuple[str, ...]]:
+def ratios(medians: Medians, key: str = "good_per_second") -> list[tuple[str, ...]]:
     """Ours over others' on one JPEG, by number of connections, the headings first."""
     others = ("LitServe", "batchable", "best peer")
     compared = [f"{ours} / {other}" for ours in ("biject", "bare") for other in others]
@@ -109,7 +113,7 @@ def ratios(medians: Medians) -> list[tuple[str, ...]]:
     for count in sorted({count for _, count in medians.cells("jpeg")}):
 
         def at(server: str, count: int = count) -> float | None:
-            return medians.of(server, "jpeg", count, "good_per_second")
+            return medians.of(server, "jpeg", count, key)
 
         best = _best(at)
         pairs = [(ours, other) for ours in (at(OURS), at(BARE))
@@ -176,7 +180,9 @@ def printed(records: Sequence[Record]) -> str:
     medians = Medians(records)
     parts = [f"{WORDS[name]}\n{table(lines(medians, name))}" for name in WORDS
              if medians.cells(name)]  # fmt: skip
-    parts += [table(limits(medians)), table(ratios(medians)), table(target_lines(targets(medians)))]
+    parts.append(table(limits(medians)))
+    parts += [f"{words}\n{table(ratios(medians, key))}" for key, words in RATIOS.items()]
+    parts.append(table(target_lines(targets(medians))))
     return "\n\n".join(parts)
 
 

@@ -3,8 +3,8 @@
     mlserver start .             BENCH_BUNDLE names the bundle's directory
 
 Open Inference Protocol in JSON, the only form that its HTTP side reads: images are elements of a
-BYTES tensor in base64, JPEG files in `images`, raw ones in `arrays` (numbers in JSON are slower).  Its parallel workers are off:
-they would carry each tensor to another process and back.
+BYTES tensor in base64, JPEG files in `images`, raw ones in `arrays`; numbers in JSON are slower.
+Its parallel workers are off: they would carry each tensor to another process and back.
 """
 
 import base64
