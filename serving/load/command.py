@@ -6,6 +6,7 @@ import sys
 from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
+from urllib.parse import quote
 
 import click
 
@@ -20,6 +21,8 @@ from serving.verbs import VERBS
 T = TypeVar("T")
 _ASK_S: Final = 10.0
 _OK: Final = 200
+_MOST_PER_SECOND: Final = 100_000  # more than one process can send
+_MOST_CONNECTIONS: Final = 60_000  # ports
 _HEADS: Final = (
     "load", "answers/s", "200s/s", "images/s", "p50 ms", "p90 ms", "p99 ms", "max ms",
     "what came back",
@@ -38,14 +41,14 @@ _HEADS: Final = (
 @click.option("--accept", default="application/json", show_default=True, help="Type of answer.")
 @click.option(
     "--connections",
-    type=Numbers(int),
+    type=Numbers(int, most=_MOST_CONNECTIONS),
     default="1,8,64,256",
     show_default=True,
     help="Closed loop: so many callers, each asks again at once.",
 )
 @click.option(
     "--rate",
-    type=Numbers(float),
+    type=Numbers(float, most=_MOST_PER_SECOND),
     help="Open loop instead: so many requests a second, answered or not.",
 )
 @click.option("--even", is_flag=True, help="With --rate: equal gaps, not a Poisson process.")
@@ -109,6 +112,8 @@ async def _measure(target: Target, url: str, model: str, options: Mapping[str, A
     headers = {"Accept": options["accept"]}
     if options["key"]:
         headers["Authorization"] = f"Bearer {options['key']}"
+    if any(not value.isprintable() for value in headers.values()):
+        raise Wrong("--accept and --key must be printable, on one line")
     taken = await _taken(target, url, model, headers)
     if options["deadline_ms"]:
         headers["X-Deadline-Ms"] = str(options["deadline_ms"])
@@ -138,7 +143,9 @@ async def _measure(target: Target, url: str, model: str, options: Mapping[str, A
 async def _taken(target: Target, url: str, model: str, headers: Mapping[str, str]) -> Taken:
     """What the model takes, by what the server says of it.  Anything else is wrong use."""
     connection = Connection(target)
-    request = target.request("GET", f"/v1/models/{model}", {**headers, "Accept": "*/*"})
+    request = target.request(
+        "GET", f"/v1/models/{quote(model, safe='@')}", {**headers, "Accept": "*/*"}
+    )
     try:
         answer = await connection.ask(request, timeout=_ASK_S, keep=True)
     except Failed as error:
@@ -163,14 +170,14 @@ def _requests(
     if folder is not None and not folder.is_dir():
         raise Wrong(f"--images: {folder} is not a folder")
     verb = options["verb"]
+    path = f"/v1/models/{quote(model, safe='@')}/{verb}"
     try:
         found = payloads(taken, verb, body=body, batch=options["batch"], folder=folder)
     except BadBody as error:
         raise Wrong(str(error)) from error
     return [
         target.request(
-            "POST", f"/v1/models/{model}/{verb}", {**headers, "Content-Type": one.content_type},
-            one.body,
+            "POST", path, {**headers, "Content-Type": one.content_type}, one.body
         )
         for one in found
     ]  # fmt: skip

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 from serving.load.schedule import percentiles
@@ -57,7 +57,6 @@ class Figures:
     late_ms: float  # how long after it was due a request was sent, at worst
     retry_after: tuple[float, float] | None  # least and most that was asked for, seconds
     refusal: str = ""  # what the first answer that was no 200 said
-    extra: dict[str, Any] = field(default_factory=dict)  # what the caller measured besides
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -80,7 +79,6 @@ class Figures:
             "late_ms": round(self.late_ms, 3),
             "retry_after_s": self.retry_after,
             **({"refusal": self.refusal} if self.refusal else {}),
-            **self.extra,
         }
 
 

@@ -52,7 +52,10 @@ class Target:
     @classmethod
     def parse(cls, url: str) -> "Target":
         """The target of http://HOST[:PORT][/PATH], or https; the scheme may be left out."""
-        parts = urlsplit(url if "://" in url else f"http://{url}")
+        try:
+            parts = urlsplit(url if "://" in url else f"http://{url}")
+        except ValueError as error:
+            raise BadUrl(f"{url!r} is no URL: {error}") from error
         if parts.scheme not in ("http", "https"):
             raise BadUrl(f"a URL of http or https is wanted, got {url!r}")
         try:
@@ -73,7 +76,7 @@ class Target:
         lines += [f"{name}: {value}" for name, value in headers.items()]
         if body or method == "POST":
             lines.append(f"Content-Length: {len(body)}")
-        return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body
+        return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
 class Connection:
@@ -129,6 +132,8 @@ class Connection:
             raise Failed("reset", error.strerror or "connection reset") from error
         except OSError as error:  # no such host, no route, no good certificate, no free port
             raise Failed("unreachable", error.strerror or str(error)) from error
+        except UnicodeError as error:  # a host of characters that no name may have
+            raise Failed("unreachable", str(error)) from error
         return exchange
 
 

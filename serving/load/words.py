@@ -7,23 +7,26 @@ import click
 
 
 class Numbers(click.ParamType):  # type: ignore[type-arg]
-    """Numbers above 0 with commas between them."""
+    """Numbers above 0 and at most `most`, with commas between them."""
 
-    def __init__(self, kind: Callable[[str], float]) -> None:
-        self.name = "N,..."
+    name = "N,..."
+
+    def __init__(self, kind: Callable[[str], float], most: float = 1_000_000) -> None:
         self._kind = kind
+        self._most = most
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> list[float]:
+        """The numbers, in the order given."""
         if not isinstance(value, str):
             return list(value)
         try:
             numbers = [self._kind(part) for part in value.split(",")]
         except ValueError:
             numbers = [0]
-        if min(numbers) <= 0:
-            self.fail(f"{value!r} is no list of numbers above 0", param, ctx)
+        if not all(0 < number <= self._most for number in numbers):
+            self.fail(f"{value!r} is no list of numbers from 0 to {self._most:,}", param, ctx)
         return numbers
 
 

@@ -22,7 +22,8 @@ async def odd_server(behave: Behave) -> AsyncIterator[Target]:
         task = asyncio.current_task()
         assert task is not None
         callers[task] = writer
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+        ends = (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError)
+        with contextlib.suppress(*ends):
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
                 _, found, rest = head.partition("content-length:")

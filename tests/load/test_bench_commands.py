@@ -122,13 +122,17 @@ def test_wrong_use_is_one_sentence(url: str) -> None:
     refused(f"no server answers at {nobody}: connection refused", "serve", nobody)
     refused("no server answers at no.such.invalid", "serve", "no.such.invalid")
     refused("names no host", "serve", "http://")
+    refused("no server answers", "serve", f"http://{'a' * 70}.é.example")
+    refused("printable", "serve", url, "--accept", "a\r\nb: c")
+    refused("no model 'a b é'", "serve", url, "--model", "a b é")
     refused("no model 'nope'", "serve", url, "--model", "nope")
     refused("says 404: there is nothing at /else", "serve", f"{url}/else/where")
     refused("says 401: a wrong key", "serve", url, key="guess")
     refused("says 401: a key is wanted", "serve", url, key=None)
     refused("takes numbers", "serve", url, "--verb", "decode", "--body", "jpeg")
     refused("no list of numbers", "serve", url, "--connections", "1,x")
-    refused("no list of numbers", "serve", url, "--rate", "0")
+    for rate in ("0", "inf", "nan", "1e9"):
+        refused("no list of numbers", "serve", url, "--rate", rate)
 
 
 def test_another_kind_of_server_is_wrong_use() -> None:

