@@ -13,8 +13,8 @@ from collections.abc import Sequence
 
 import click
 
-from benchmarks.processes import Reading
-from benchmarks.records import Record, Records
+from benchmarks.processes import Reading, wait_for_quiet
+from benchmarks.records import QUIET, Record, Records
 from benchmarks.servers import BUNDLE
 from serving.load.words import Numbers, table
 from serving.throughput import BATCHES, GRAPHS, measured, opened
@@ -31,6 +31,7 @@ HEADS = ("graph", "batch", "raw session/s", "engine/s", "batcher/s", "engine / r
 @click.option("--seconds", type=click.FloatRange(0, min_open=True), default=0.5, show_default=True)
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
 @click.option("--run", metavar="NAME", help="What the records go by.  [default: the commit]")
+@QUIET
 @click.option("--table", "only_table", is_flag=True, help="Measure nothing.")
 def main(
     only: str,
@@ -38,20 +39,23 @@ def main(
     seconds: float,
     rounds: int,
     run: str | None,
+    quiet: float,
     only_table: bool,
 ) -> None:
     """Compare the engine with a bare session; results go to benchmarks/results/engine.jsonl."""
-    records = Records("engine", run)
+    records = Records("engine", run, quiet=quiet)
     if not only_table:
         loaded = opened(BUNDLE, "cpu")
         for graph in only.split(","):
             missing = [int(n) for n in batches if not records.has(graph=graph, batch=int(n))]
+            wait_for_quiet(quiet)
             reading = Reading.now()
             for row in measured(
                 loaded, graphs=[graph], batches=missing, seconds=seconds, rounds=rounds
             ):
                 found = row.to_dict()
                 records.append(seconds=seconds, rounds=rounds, others=reading.others(), **found)
+                wait_for_quiet(quiet)
                 reading = Reading.now()
                 print(f"{graph} of {row.batch}: {found['batcher_to_raw']:.2f}", file=sys.stderr)
     print(table(lines(records.latest())))

@@ -17,8 +17,8 @@ from typing import Any, Final, NamedTuple
 import click
 import uvloop
 
-from benchmarks.processes import Reading, spent
-from benchmarks.records import Record, Records
+from benchmarks.processes import Reading, spent, wait_for_quiet
+from benchmarks.records import QUIET, Record, Records
 from benchmarks.servers import BUNDLE, SERVERS, Server
 from serving.bundle import read
 from serving.load.bodies import synthetic
@@ -50,6 +50,7 @@ class Promise(NamedTuple):
 @click.option("--deadline-ms", type=click.IntRange(1), default=1_000, show_default=True)
 @click.option("--rounds", type=click.IntRange(1), default=3, show_default=True)
 @click.option("--run", metavar="NAME", help="What the records go by.  [default: the commit]")
+@QUIET
 @click.option("--table", "only_table", is_flag=True, help="Measure nothing.")
 def main(
     only: str,
@@ -58,10 +59,11 @@ def main(
     deadline_ms: int,
     rounds: int,
     run: str | None,
+    quiet: float,
     only_table: bool,
 ) -> None:
     """Offer a server more than it can do; results go to benchmarks/results/overload.jsonl."""
-    records = Records("overload", run)
+    records = Records("overload", run, quiet=quiet)
     servers = [server for server in SERVERS if server.name in only.split(",")]
     for turn in range(0 if only_table else rounds):
         for server in servers:
@@ -90,6 +92,7 @@ def _overload(
             records.append(**common, capacity=peak.goodput, **peak.to_dict())
             print(f"{server.name}: capacity {peak.goodput:.1f}/s", file=sys.stderr)
             for factor in factors:
+                wait_for_quiet(records.quiet, server=running)
                 before, reading = running.cpu_seconds(), Reading.now()
                 found = loop.run(_open(target, requests, peak.goodput * factor, seconds, turn))
                 offered = {"factor": factor, "offered": round(peak.goodput * factor, 1)}

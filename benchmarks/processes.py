@@ -16,6 +16,8 @@ from typing import Final
 
 _READY_S: Final = 120.0
 _END_S: Final = 20.0
+_PATIENCE_S: Final = 60.0
+_SAMPLE_S: Final = 0.5
 _TICK: Final = os.sysconf("SC_CLK_TCK")
 _open: Final = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
@@ -62,6 +64,17 @@ class Reading:
         used = after.machine - self.machine - (after.own - self.own) - server
         cores = os.cpu_count() or 1
         return round(max(0.0, used / (after.clock - self.clock) / cores), 3)
+
+
+def wait_for_quiet(most: float, *, server: "Running | None" = None) -> None:
+    """Wait until others take at most this share of the cores, or for a minute."""
+    end = time.monotonic() + _PATIENCE_S
+    while most < 1 and time.monotonic() < end:
+        reading, before = Reading.now(), server.cpu_seconds() if server else {}
+        time.sleep(_SAMPLE_S)
+        own = spent(before, server.cpu_seconds()) if server else 0.0
+        if reading.others(server=own) <= most:
+            return
 
 
 def free_port() -> int:

@@ -10,6 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
+import click
+
 from serving.cores import usable_cores
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -17,10 +19,22 @@ RESULTS: Final = ROOT / "benchmarks" / "results"
 Record = dict[str, Any]
 
 
+QUIET: Final = click.option(
+    "--quiet",
+    type=click.FloatRange(0, 1),
+    default=1.0,
+    metavar="SHARE",
+    help="Wait, a minute at most, until other programs take no more than this share of the cores, "
+    "and leave out what was measured while they took more.",
+)
+
+
 class Records:
     """The records of one benchmark: one file, in which each run has a name of its own."""
 
-    def __init__(self, benchmark: str, run: str | None = None) -> None:
+    def __init__(self, benchmark: str, run: str | None = None, *, quiet: float = 1.0) -> None:
+        """`quiet`: what others took more than this share of the cores during is not written."""
+        self.quiet = quiet
         self.path = RESULTS / f"{benchmark}.jsonl"
         self.run = run or commit()
         self._common = {
@@ -33,6 +47,9 @@ class Records:
     def append(self, **fields: Any) -> Record:
         """Write one record down, with the run it belongs to, and give it back."""
         record = {**self._common, "date": date.today().isoformat(), **fields}
+        if record.get("others", 0.0) > self.quiet:
+            print(f"disturbed, {record['others']:.0%}: not written down", file=sys.stderr)
+            return record
         self.path.parent.mkdir(exist_ok=True)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
@@ -51,11 +68,12 @@ class Records:
 
     def latest(self) -> list[Record]:
         """The records of this run; of the last one in the file where this one has none yet."""
+        return self.of_run(self.run) or self.last()
+
+    def last(self) -> list[Record]:
+        """The records of the last run in the file."""
         records = list(self._all())
-        if not records:
-            return []
-        named = [record for record in records if record["run"] == self.run]
-        return named or [record for record in records if record["run"] == records[-1]["run"]]
+        return self.of_run(records[-1]["run"]) if records else []
 
     def _all(self) -> Iterator[Record]:
         if self.path.exists():

@@ -2,7 +2,7 @@
 
     python -m benchmarks.report
 
-A benchmark without records has no section.  `--run NAME` takes that run instead of the last one.
+A benchmark without records has no section.   `--run NAME` takes that run and not the last.
 """
 
 import statistics
@@ -25,7 +25,8 @@ HEAD: Final = """\
 
 Written by `python -m benchmarks.report` from the records in `benchmarks/results/`. Every figure is
 a median over rounds in which all that is compared takes turns on one machine, load generator
-included: trust the ratios, measure the rest where you serve. The model is `fashion`, which ships:
+included: trust the ratios, and only where other programs took little of the cores; measure the
+rest where you serve. The model is `fashion`, which ships:
 32x32 grey images, 64 latents.
 """
 ENGINE: Final = """\
@@ -68,34 +69,41 @@ counts from when a request was due. Rates are medians, counts sums over the roun
 
 @click.command()
 @click.option("--run", metavar="NAME", help="[default: the last one of each benchmark]")
-@click.option("--note", metavar="TEXT", help="A sentence on the circumstances, for the top.")
-def main(run: str | None, note: str | None) -> None:
+def main(run: str | None) -> None:
     """Write docs/benchmarks.md anew."""
-    parts = [HEAD, f"{note}\n"] if note else [HEAD]
+    for name, draw in (("engine", draw_engine), ("serve_http", draw_http),
+                       ("overload", draw_overload)):  # fmt: skip
+        if records := _records(name, run):
+            draw(records, PICTURES / _picture(name))
+    DOCUMENT.write_text(document(run), encoding="utf-8")
+    click.echo(f"wrote {DOCUMENT}")
+
+
+def document(run: str | None = None) -> str:
+    """The text of docs/benchmarks.md, from the records of this run; None: of the last ones."""
+    parts = [HEAD]
     if records := _records("engine", run):
-        draw_engine(records, PICTURES / "benchmark-engine.png")
-        parts.append(_section(ENGINE, records, "benchmark-engine.png", [engine.lines(records)]))
+        parts.append(_section(ENGINE, "engine", records, [engine.lines(records)]))
     if records := _records("serve_http", run):
-        draw_http(records, PICTURES / "benchmark-http.png")
         parts.append(_http_section(records))
     if records := _records("overload", run):
-        draw_overload(records, PICTURES / "benchmark-overload.png")
         tables = [overload.lines(records), overload.target_lines(records)]
-        parts.append(_section(OVERLOAD, records, "benchmark-overload.png", tables))
-    DOCUMENT.write_text("\n".join(parts), encoding="utf-8")
-    click.echo(
-        f"{DOCUMENT.relative_to(ROOT)}: {sum(part.startswith('## ') for part in parts)} sections"
-    )
+        parts.append(_section(OVERLOAD, "overload", records, tables))
+    return "\n".join(parts)
 
 
 def _records(benchmark: str, run: str | None) -> list[Record]:
-    records = Records(benchmark, run or "")
-    return records.of_run(run) if run else records.latest()
+    records = Records(benchmark, run)
+    return records.of_run(run) if run else records.last()
+
+
+def _picture(benchmark: str) -> str:
+    return f"benchmark-{benchmark.replace('_', '-')}.png"
 
 
 def _http_section(records: Sequence[Record]) -> str:
     medians = http.Medians(records)
-    whole = _section(HTTP, records, "benchmark-http.png", [])
+    whole = _section(HTTP, "serve_http", records, [])
     tables = {http.WORDS[name]: http.lines(medians, name) for name in http.WORDS
               if medians.cells(name)}  # fmt: skip
     tables["the limit: nobody asks"] = http.limits(medians)
@@ -106,10 +114,10 @@ def _http_section(records: Sequence[Record]) -> str:
     return whole
 
 
-def _section(text: str, records: Sequence[Record], picture: str, tables: Sequence[Lines]) -> str:
-    parts = [text, f"![{text.splitlines()[0].strip('# ')}](images/{picture})\n", _whence(records)]
-    parts += [_markdown(lines) for lines in tables]
-    return "\n".join(parts)
+def _section(text: str, name: str, records: Sequence[Record], tables: Sequence[Lines]) -> str:
+    title = text.splitlines()[0].strip("# ")
+    parts = [text, f"![{title}](images/{_picture(name)})\n", _whence(records)]
+    return "\n".join([*parts, *(_markdown(lines) for lines in tables)])
 
 
 def _whence(records: Sequence[Record]) -> str:
@@ -119,15 +127,13 @@ def _whence(records: Sequence[Record]) -> str:
         return ", ".join(sorted({str(record[key]) for record in records}))
 
     shares = [record["others"] for record in records if "others" in record]
-    others = (
-        f"Other programs took {statistics.median(shares):.0%} of the cores meanwhile (the median of "
-        f"the measurements; at most {max(shares):.0%}).\n"
-    )
+    others = f"{statistics.median(shares):.0%} of the cores, at most {max(shares):.0%}"
     commands = sorted({str(record["command"]) for record in records})
     listed = "\n".join(commands)
     return (
         f"Commit {all_of('commit')}, {all_of('date')}, on {all_of('device')}:\n\n"
-        f"```\n{listed}\n```\n\n{others}"
+        f"```\n{listed}\n```\n\n"
+        f"Other programs took meanwhile, by the median of the measurements, {others}.\n"
     )
 
 

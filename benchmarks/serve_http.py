@@ -19,8 +19,8 @@ import click
 import numpy as np
 
 from benchmarks import wrk
-from benchmarks.processes import Reading, Running, spent
-from benchmarks.records import Records
+from benchmarks.processes import Reading, Running, spent, wait_for_quiet
+from benchmarks.records import QUIET, Records
 from benchmarks.serve_http_tables import printed
 from benchmarks.servers import BUNDLE, SERVERS, Call, Floats, Images, Server, jpeg
 from serving.bundle import read
@@ -52,6 +52,7 @@ _open: Final = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 @click.option("--warm-up", type=click.FloatRange(0), default=2.0, show_default=True)
 @click.option("--rounds", type=click.IntRange(1), default=3, show_default=True)
 @click.option("--run", metavar="NAME", help="What the records go by.  [default: the commit]")
+@QUIET
 @click.option("--table", "only_table", is_flag=True, help="Measure nothing.")
 def main(
     only: str | None,
@@ -61,10 +62,11 @@ def main(
     warm_up: float,
     rounds: int,
     run: str | None,
+    quiet: float,
     only_table: bool,
 ) -> None:
     """Compare the servers over HTTP; results go to benchmarks/results/serve_http.jsonl."""
-    records = Records("serve_http", run)
+    records = Records("serve_http", run, quiet=quiet)
     if not only_table:
         if not wrk.there():
             raise click.UsageError("wrk is wanted: apt-get install wrk")
@@ -134,6 +136,7 @@ def _measure(
     how: dict[str, Any] = {"connections": connections, "headers": call.headers}
     if warm_up:
         wrk.load(running.url, call.path, bodies, seconds=warm_up, **how)
+    wait_for_quiet(records.quiet, server=running)
     before, reading = running.cpu_seconds(), Reading.now()
     load = wrk.load(running.url, call.path, bodies, seconds=seconds, **how)
     busy = spent(before, running.cpu_seconds())
@@ -168,6 +171,7 @@ def _measure_raw(records: Records, turn: int, seconds: float) -> None:
             if records.has(graph=graph, setting=str(setting), round=turn):
                 continue
             session = raw_session(bundle, graph, setting)
+            wait_for_quiet(records.quiet)
             reading = Reading.now()
             speed = speed_of(
                 lambda session=session, feed=feed: session.run(None, feed),  # type: ignore[misc]
