@@ -87,10 +87,15 @@ def _overload(
         with server.start() as running, asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
             target = Target.parse(running.url)
             requests = _requests(target, server, deadline_ms)
+            wait_for_quiet(records.quiet, server=running)
+            before, reading = running.cpu_seconds(), Reading.now()
             peak = loop.run(_closed(target, requests, seconds))
+            others = reading.others(server=spent(before, running.cpu_seconds()))
             common = {"server": server.name, "round": turn, "deadline_ms": deadline_ms}
-            records.append(**common, capacity=peak.goodput, **peak.to_dict())
+            records.append(**common, others=others, capacity=peak.goodput, **peak.to_dict())
             print(f"{server.name}: capacity {peak.goodput:.1f}/s", file=sys.stderr)
+            if others > records.quiet:
+                return  # multiples of it would be of nothing
             for factor in factors:
                 wait_for_quiet(records.quiet, server=running)
                 before, reading = running.cpu_seconds(), Reading.now()

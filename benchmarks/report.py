@@ -26,8 +26,7 @@ HEAD: Final = """\
 Written by `python -m benchmarks.report` from the records in `benchmarks/results/`. Every figure is
 a median over rounds in which all that is compared takes turns on one machine, load generator
 included: trust the ratios, and only where other programs took little of the cores; measure the
-rest where you serve. The model is `fashion`, which ships:
-32x32 grey images, 64 latents.
+rest where you serve. The model is `fashion`, which ships: 32x32 grey images, 64 latents.
 """
 ENGINE: Final = """\
 ## Engine
