@@ -27,6 +27,15 @@ Written by `python -m benchmarks.report` from the records in `benchmarks/results
 a median over rounds in which all that is compared takes turns on one machine, load generator
 included: trust the ratios, and only where other programs took little of the cores; measure the
 rest where you serve. The model is `fashion`, which ships: 32x32 grey images, 64 latents.
+
+```
+python -m benchmarks.engine        # each appends JSON lines, measures only what is missing from
+python -m benchmarks.serve_http    # its --run (by default the commit), and prints its tables;
+python -m benchmarks.overload      # --only, --seconds, --rounds restrict it, --table measures
+python -m benchmarks.report        # nothing, --quiet 0.1 waits for the others on the machine
+```
+
+`serve_http` wants wrk (`apt-get install wrk`) and makes an environment for each peer in `.bench/`.
 """
 ENGINE: Final = """\
 ## Engine
