@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import click
 
 from benchmarks.processes import Reading, wait_for_quiet
-from benchmarks.records import QUIET, Record, Records
+from benchmarks.records import QUIET, Record, Records, chosen
 from benchmarks.servers import BUNDLE
 from serving.load.words import Numbers, table
 from serving.throughput import BATCHES, GRAPHS, measured, opened
@@ -46,7 +46,7 @@ def main(
     records = Records("engine", run, quiet=quiet)
     if not only_table:
         loaded = opened(BUNDLE, "cpu")
-        for graph in only.split(","):
+        for graph in chosen(only, GRAPHS):
             missing = [int(n) for n in batches if not records.has(graph=graph, batch=int(n))]
             wait_for_quiet(quiet)
             reading = Reading.now()

@@ -18,7 +18,7 @@ import click
 import uvloop
 
 from benchmarks.processes import Reading, spent, wait_for_quiet
-from benchmarks.records import QUIET, Record, Records
+from benchmarks.records import QUIET, Record, Records, chosen
 from benchmarks.servers import BUNDLE, SERVERS, Server
 from serving.bundle import read
 from serving.load.bodies import synthetic
@@ -64,7 +64,8 @@ def main(
 ) -> None:
     """Offer a server more than it can do; results go to benchmarks/results/overload.jsonl."""
     records = Records("overload", run, quiet=quiet)
-    servers = [server for server in SERVERS if server.name in only.split(",")]
+    names = chosen(only, OURS)
+    servers = [server for server in SERVERS if server.name in names]
     for turn in range(0 if only_table else rounds):
         for server in servers:
             missing = [

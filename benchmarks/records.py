@@ -4,7 +4,7 @@ import json
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
@@ -79,6 +79,14 @@ class Records:
         if self.path.exists():
             for line in self.path.read_text(encoding="utf-8").splitlines():
                 yield json.loads(line)
+
+
+def chosen(text: str, known: Sequence[str]) -> list[str]:
+    """The names in a comma-separated option.  Raises UsageError for one that is not known."""
+    names = text.split(",")
+    if strays := [name for name in names if name not in known]:
+        raise click.UsageError(f"no {strays[0]!r} here; there is: {', '.join(known)}")
+    return names
 
 
 def commit() -> str:

@@ -20,7 +20,7 @@ import numpy as np
 
 from benchmarks import wrk
 from benchmarks.processes import Reading, Running, spent, wait_for_quiet
-from benchmarks.records import QUIET, Records
+from benchmarks.records import QUIET, Records, chosen
 from benchmarks.serve_http_tables import printed
 from benchmarks.servers import BUNDLE, SERVERS, Call, Floats, Images, Server, jpeg
 from serving.bundle import read
@@ -70,8 +70,10 @@ def main(
     if not only_table:
         if not wrk.there():
             raise click.UsageError("wrk is wanted: apt-get install wrk")
-        names = only.split(",") if only else ["raw", *(server.name for server in SERVERS)]
-        cells = _cells(workloads.split(",") if workloads else WORKLOADS, connections)
+        known = ["raw", *(server.name for server in SERVERS)]
+        names = chosen(only, known) if only else known
+        workloads = workloads or ",".join(WORKLOADS)
+        cells = _cells(chosen(workloads, list(WORKLOADS)), connections)
         for turn in range(rounds):
             _round(records, turn, names, cells, seconds=seconds, warm_up=warm_up)
     print(printed(records.latest()))
@@ -80,10 +82,7 @@ def main(
 Cell = tuple[str, int]  # workload, connections
 
 
-def _cells(workloads: Sequence[str] | Mapping[str, Any], counts: list[float] | None) -> list[Cell]:
-    for name in workloads:
-        if name not in WORKLOADS:
-            raise click.UsageError(f"no workload {name!r}; there is: {', '.join(WORKLOADS)}")
+def _cells(workloads: Sequence[str], counts: list[float] | None) -> list[Cell]:
     return [(name, int(count)) for name in workloads for count in (counts or WORKLOADS[name][0])]
 
 

@@ -93,6 +93,14 @@ def test_a_server_is_started_measured_and_ended(tmp_path: Path) -> None:
     assert "no" in (tmp_path / "log").read_text()
 
 
+@pytest.mark.parametrize("name", ["engine", "serve_http", "overload"])
+def test_a_name_that_is_not_known_is_refused(name: str) -> None:
+    command = [sys.executable, "-m", f"benchmarks.{name}", "--only", "nobody"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "no 'nobody' here" in done.stderr or "wrk is wanted" in done.stderr
+
+
 @pytest.mark.parametrize("name", ["engine", "serve_http", "overload", "report"])
 def test_every_script_tells_how_it_is_used(name: str) -> None:
     command = [sys.executable, "-m", f"benchmarks.{name}", "--help"]
