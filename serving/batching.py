@@ -14,7 +14,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from serving.crew import Crew, Hand
 from serving.errors import (
@@ -30,6 +30,9 @@ from serving.queueing import Answer, Array, Line, Part, Plan, Work, halves, join
 __all__ = ["Answer", "Batcher", "Run"]
 
 Result = tuple[Work, Answer | ServingError]
+# Share of the time left that a wait may be expected to take: it may turn out twice as long.  A line
+# up to the deadline gains nothing, and under overload makes every answer late.
+_SURE: Final = 0.5
 log = logging.getLogger("biject.batching")
 
 
@@ -159,7 +162,7 @@ class Batcher:
                 retry_after=wait,
             )
         done = wait + self._line.seconds(graph, rows) / self._crew.count
-        if deadline is not None and now + done > deadline:
+        if deadline is not None and done > _SURE * (deadline - now):
             raise Busy(
                 f"the queue takes about {wait:.1f} s, which is longer than the deadline allows",
                 retry_after=wait,
