@@ -87,7 +87,8 @@ class Batcher:
 
     def trouble(self) -> str | None:
         """What keeps this from working as it should, as half a sentence; None if nothing does."""
-        return self._crew.trouble()
+        with self._wake:
+            return self._crew.trouble()
 
     def check(self, graph: str, rows: int, deadline: float | None) -> None:
         """Raises Busy or NotReady, as `submit` would for so many rows now."""
@@ -181,12 +182,12 @@ class Batcher:
             while True:
                 now = time.monotonic()
                 parts, expired = self._line.take(now)
+                hand.parts, hand.since = parts, now
                 self._send([(work, _too_late(work, now)) for work in expired])
                 if self._line.rows:  # of a long request, say: another thread may be free
                     self._wake.notify()
                 if parts:
                     rows = sum(part.stop - part.start for part in parts)
-                    hand.parts, hand.since = parts, now
                     hand.expected = self._line.seconds(parts[0].work.graph, rows)
                 if parts or self._closing:
                     return parts
@@ -229,9 +230,14 @@ class Batcher:
         return outputs
 
     def _lost(self, hand: Hand) -> None:
-        """Tell those whose rows a dead thread had in hand; nobody knows how far it got."""
+        """Tell those whose rows a dead thread had in hand; nobody knows how far it got.
+
+        What it did not take is for the others, who may sleep: it was woken in their place.
+        """
         works = {part.work for part in hand.parts if not part.work.dead}
         self._fail([(work, ComputeFailed("the engine broke on this request")) for work in works])
+        with self._wake:
+            self._wake.notify_all()
 
     def _fail(self, results: list[Result]) -> None:
         with self._wake:
