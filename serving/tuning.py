@@ -69,7 +69,7 @@ def measure(engine: Engine, budget: float = BUDGET) -> Costs:
 def _measured(engine: Engine, graph: str, pool: ThreadPoolExecutor, end: float) -> dict[int, float]:
     tensors = engine.bundle.manifest.graphs[graph].inputs
     points: dict[int, float] = {}
-    sizes = engine.buckets or _SIZES
+    sizes: Sequence[int] = engine.buckets or _SIZES
     for turn in range(_TURNS):
         for rows in sizes:
             below = max((n for n in points if n <= rows), default=0)

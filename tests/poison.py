@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
@@ -62,7 +63,7 @@ def _spoil(graph: onnx.GraphProto) -> None:
             if name == given.name:
                 node.input[i] = "looked_up"
     bad = float(LEVEL) if kind == TensorProto.UINT8 else LATENT
-    constants = {
+    constants: dict[str, npt.NDArray[Any]] = {
         "bad": np.array(bad, np.float32),
         "first": np.array(0, np.int64),
         "table": np.zeros(1, np.float32),
