@@ -146,8 +146,10 @@ class Gate:
         assert self._held.acquire(timeout=10)
 
 
-@pytest.fixture
-def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
-    gate = Gate(monkeypatch)
-    yield gate
-    gate.open()
+@pytest.fixture(scope="module")
+def gate() -> Iterator[Gate]:
+    """Ask for it before the server that it is to hold."""
+    with pytest.MonkeyPatch.context() as patch:
+        gate = Gate(patch)
+        yield gate
+        gate.open()

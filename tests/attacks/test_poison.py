@@ -71,7 +71,7 @@ def ready_throughout(target: Any) -> Iterator[None]:
 @pytest.mark.parametrize("way", ["npy", "multipart"])
 @pytest.mark.parametrize(("count", "row"), [(1, 0), (64, 37)])
 def test_one_guilty_request_in_a_full_batch(
-    serve: Any, gate: Any, until: Callable[..., None], way: str, count: int, row: int
+    gate: Any, serve: Any, until: Callable[..., None], way: str, count: int, row: int
 ) -> None:
     mates = [images(n) for n in (1, 3, 1, 30, 2, 1)]
     guilty = poisoned(images(count), row)
