@@ -80,9 +80,7 @@ def test_a_thread_that_dies_is_told_of_and_replaced(
         check_right(target)
 
 
-def test_the_other_thread_goes_on_meanwhile(
-    serve: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_other_thread_goes_on_meanwhile(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     never = functools.partial(Batcher, restart_delay=600)
     monkeypatch.setattr("serving.registry.Batcher", never)
     with serve(threads=2) as target:

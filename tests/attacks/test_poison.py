@@ -101,9 +101,7 @@ def test_poison_of_every_verb_among_good_requests_of_many_clients(serve: Any) ->
     def ask(number: int) -> None:
         rng = random.Random(number)
         count = rng.choice([1, 1, 2, 7, 64])
-        good = poisoned(
-            np.random.default_rng(number).integers(0, 256, (count, 8, 8, 3), np.uint8)
-        )
+        good = poisoned(np.random.default_rng(number).integers(0, 256, (count, 8, 8, 3), np.uint8))
         verb = rng.choice(["encode", "decode", "reconstruct", "score"])
         row = rng.randrange(count) if rng.random() < 0.3 else None
         codes = oracle_encode(good)

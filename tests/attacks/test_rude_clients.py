@@ -93,9 +93,7 @@ def shared(gate: Any, serve: Any) -> Iterator[Any]:
         yield target
 
 
-def test_nonsense_is_refused_while_good_requests_wait(
-    shared: Any, gate: Any, until: Until
-) -> None:
+def test_nonsense_is_refused_while_good_requests_wait(shared: Any, gate: Any, until: Until) -> None:
     """At once: the engine is held, so none of it can have reached a queue."""
     with good_in_flight(shared, gate, until) as computed:
         queued = shared.batcher.queued
