@@ -75,26 +75,25 @@ def test_one_guilty_request_in_a_full_batch(
 ) -> None:
     mates = [images(n) for n in (1, 3, 1, 30, 2, 1)]
     guilty = poisoned(images(count), row)
-    with serve(threads=1) as target, ThreadPoolExecutor(16) as pool:
-        with ready_throughout(target):
-            check_right(target.post("encode", npy(mates[0])), mates[0])  # before
-            gate.shut()
-            first = pool.submit(target.post, "encode", npy(mates[0]))
-            gate.wait()
-            waiting = 0
-            futures: list[Future[httpx.Response]] = []
-            for place, given in enumerate([*mates[:3], guilty, *mates[3:]]):
-                own_way = way if place == 3 else ("npy", "multipart")[place % 2]
-                futures.append(pool.submit(sent_as, own_way, target, "encode", given))
-                waiting += len(given)
-                until(lambda waiting=waiting: target.batcher.queued == waiting)
-            gate.open()
-            check_right(first.result(), mates[0])
-            answers = [future.result() for future in futures]
-            check_named(answers.pop(3), row)
-            for answer, given in zip(answers, mates, strict=True):
-                check_right(answer, given)
-            check_right(target.post("encode", npy(mates[3])), mates[3])  # after
+    with serve(threads=1) as target, ThreadPoolExecutor(16) as pool, ready_throughout(target):
+        check_right(target.post("encode", npy(mates[0])), mates[0])  # before
+        gate.shut()
+        first = pool.submit(target.post, "encode", npy(mates[0]))
+        gate.wait()
+        waiting = 0
+        futures: list[Future[httpx.Response]] = []
+        for place, given in enumerate([*mates[:3], guilty, *mates[3:]]):
+            own_way = way if place == 3 else ("npy", "multipart")[place % 2]
+            futures.append(pool.submit(sent_as, own_way, target, "encode", given))
+            waiting += len(given)
+            until(lambda waiting=waiting: target.batcher.queued == waiting)
+        gate.open()
+        check_right(first.result(), mates[0])
+        answers = [future.result() for future in futures]
+        check_named(answers.pop(3), row)
+        for answer, given in zip(answers, mates, strict=True):
+            check_right(answer, given)
+        check_right(target.post("encode", npy(mates[3])), mates[3])  # after
 
 
 def test_poison_of_every_verb_among_good_requests_of_many_clients(serve: Any) -> None:
