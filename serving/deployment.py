@@ -103,7 +103,7 @@ class Deployment:
         return await asyncio.get_running_loop().run_in_executor(self._pixels, work)
 
     async def _load(self) -> None:
-        await asyncio.to_thread(self.registry.load)
+        await asyncio.to_thread(self.registry.load, self.slot)
         for model in self.registry.models:
             self._count(model)
 

@@ -7,7 +7,7 @@ lock and says what time it is.
 import asyncio
 import itertools
 import math
-from collections import deque
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -18,6 +18,7 @@ Array = npt.NDArray[Any]
 Key = tuple[Any, ...]  # graph, and each input's dtype and shape without the batch axis
 
 _MEMORY: Final = 0.9  # share of the past in a running mean
+_SURPRISE: Final = 4.0  # times what was expected: one batch that stood still counts for no more
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,10 +58,11 @@ class Work:
     def answer(self) -> Answer:
         """What came back, put together; only when all of it did."""
         pieces = [self.pieces[start] for start in sorted(self.pieces)]
+        started = self.queued_at if self.started_at is None else self.started_at
         return Answer(
             outputs=[joined(list(column)) for column in zip(*pieces, strict=True)],
             batch=self.batch,
-            queue_ms=((self.started_at or self.queued_at) - self.queued_at) * 1e3,
+            queue_ms=(started - self.queued_at) * 1e3,
             compute_ms=self.compute * 1e3,
         )
 
@@ -82,13 +84,17 @@ class Plan(Protocol):
 
 
 class Line:
-    """Work in order of turns.  A work that was only partly taken goes behind those who wait."""
+    """Work in order of turns.  A work that was only partly taken goes behind those who wait.
+
+    Whoever is dropped leaves at once, so that nothing keeps its arrays and nobody gets its turn.
+    """
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._queues: dict[Key, deque[Work]] = {}
-        self._rows: dict[Key, int] = {}  # rows that wait, dead ones not counted
+        self._queues: dict[Key, OrderedDict[Work, None]] = {}  # none is empty
+        self._rows: dict[Key, int] = {}  # rows that wait
         self._long: dict[Key, set[Work]] = {}  # those that one batch cannot hold
+        self._earliest: dict[Key, float] = {}  # nobody in the queue has an earlier deadline
         self._drift: dict[str, float] = {}  # graph: seconds found over those planned, a mean
         self._stamps = itertools.count()
 
@@ -121,18 +127,19 @@ class Line:
     def add(self, work: Work) -> None:
         """Let `work` wait."""
         work.stamp = next(self._stamps)
-        self._queues.setdefault(work.key, deque()).append(work)
+        self._queues.setdefault(work.key, OrderedDict())[work] = None
         self._rows[work.key] = self._rows.get(work.key, 0) + work.rows
         if work.rows > self._plan.most(work.graph):
             self._long.setdefault(work.key, set()).add(work)
+        if work.deadline is not None:
+            self._earliest[work.key] = min(self._earliest.get(work.key, math.inf), work.deadline)
 
     def drop(self, work: Work) -> None:
-        """Nobody wants `work` any more: its rows stop counting now, its place is skipped later."""
-        if not work.dead:
-            work.dead = True
-            self._long.get(work.key, set()).discard(work)
-            if work.key in self._rows:
-                self._rows[work.key] -= work.rows - work.taken
+        """Nobody wants `work` any more: what waits of it leaves the line."""
+        work.dead = True
+        if work in self._queues.get(work.key, ()):
+            self._rows[work.key] -= work.rows - work.taken
+            self._leave(work)
 
     def take(self, now: float) -> tuple[list[Part], list[Work]]:
         """The next batch, rows of one graph as the plan has it, and the works found expired.
@@ -142,35 +149,36 @@ class Line:
         parts: list[Part] = []
         expired: list[Work] = []
         while not parts and self._queues:
-            key = min(self._queues, key=lambda key: self._queues[key][0].stamp)
+            key = min(self._queues, key=lambda key: next(iter(self._queues[key])).stamp)
             queue = self._queues[key]
-            expired += self._expire(queue, now)
-            room = self._plan.take(key[0], self._rows[key]) if queue else 0
+            if late := self._late(key, now):
+                for work in late:
+                    self.drop(work)
+                expired += late
+                continue  # without them it may be another graph's turn
+            room = self._plan.take(key[0], self._rows[key])
             while room:
-                work = queue.popleft()
-                if work.dead:
-                    continue
+                work = next(iter(queue))
                 rows = min(room, work.rows - work.taken)
                 parts.append(Part(work, work.taken, work.taken + rows))
-                work.started_at = work.started_at or now
+                if work.started_at is None:
+                    work.started_at = now
                 work.taken += rows
                 room -= rows
                 self._rows[key] -= rows
                 if work.taken < work.rows:  # no room is left, so this ends the batch
                     work.stamp = next(self._stamps)
-                    queue.append(work)
+                    queue.move_to_end(work)
                 else:
-                    self._long.get(key, set()).discard(work)
-            if not queue:
-                del self._queues[key], self._rows[key]
-                self._long.pop(key, None)
+                    self._leave(work)
         return parts, expired
 
     def record(self, parts: list[Part], outputs: list[Array], seconds: float) -> list[Work]:
         """Hand each work its rows of a batch's outputs; the works that are complete with it."""
         graph, rows = parts[0].work.graph, len(outputs[0])
-        found = seconds / self._plan.seconds(graph, rows)
-        self._drift[graph] = _MEMORY * self._drift.get(graph, 1.0) + (1 - _MEMORY) * found
+        drift = self._drift.get(graph, 1.0)
+        found = min(seconds / self._plan.seconds(graph, rows), _SURPRISE * drift)
+        self._drift[graph] = _MEMORY * drift + (1 - _MEMORY) * found
         complete: list[Work] = []
         row = 0
         for work, start, stop in parts:
@@ -183,14 +191,23 @@ class Line:
                 complete.append(work)
         return complete
 
-    def _expire(self, queue: deque[Work], now: float) -> list[Work]:
-        """Drop the works at the head that are dead or late, and all late ones behind them."""
-        late = [w for w in queue if not w.dead and w.deadline is not None and w.deadline <= now]
-        for work in late:
-            self.drop(work)
-        while queue and queue[0].dead:
-            queue.popleft()
-        return late
+    def _late(self, key: Key, now: float) -> list[Work]:
+        """Those of a queue whose deadline has passed; it is searched only when one may have."""
+        if self._earliest.get(key, math.inf) > now:
+            return []
+        deadlines = [(w, w.deadline) for w in self._queues[key] if w.deadline is not None]
+        self._earliest[key] = min((d for _, d in deadlines if d > now), default=math.inf)
+        return [work for work, deadline in deadlines if deadline <= now]
+
+    def _leave(self, work: Work) -> None:
+        """Take `work` out of its queue, and the queue away with the last of it."""
+        key = work.key
+        del self._queues[key][work]
+        self._long.get(key, set()).discard(work)
+        if not self._queues[key]:
+            del self._queues[key], self._rows[key]
+            self._long.pop(key, None)
+            self._earliest.pop(key, None)
 
     def _seconds(self, key: Key, rows: int) -> float:
         return self.seconds(key[0], rows) if rows else 0.0

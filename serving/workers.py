@@ -47,11 +47,6 @@ def crew(wanted: int) -> "Crew | None":
     return None if fcntl is None else Crew(wanted)
 
 
-def device_id(slot: int, gpus: int) -> int:
-    """The GPU that the worker in this slot computes on, where there are `gpus`: they take turns."""
-    return slot % gpus if gpus > 0 else 0
-
-
 def shared_folder(parent: int) -> Path:
     """Where the workers that the process `parent` started meet."""
     return Path(tempfile.gettempdir()) / f"biject-{parent}"

@@ -215,7 +215,7 @@ def test_a_thread_that_dies_tells_its_requests_and_is_replaced(
     async def scenario() -> None:
         async with batching(Engine(), restart_delay=0.2) as batcher:
             broken_once(batcher, monkeypatch)
-            (dead,) = batcher._crew._threads
+            (dead,) = batcher._threads._threads
             with pytest.raises(ComputeFailed):
                 await batcher.submit("g", rows(1))
             assert batcher.trouble() == "an engine thread died and is being replaced"
@@ -267,7 +267,7 @@ def test_a_batch_that_never_ends_is_noticed(monkeypatch: pytest.MonkeyPatch) -> 
             task = asyncio.create_task(batcher.submit("g", rows(1)))
             await engine.busy()
             assert batcher.trouble() is None
-            monkeypatch.setattr("serving.crew.STALLED", 0.0)
+            monkeypatch.setattr("serving.engine_threads.STALLED", 0.0)
             await asyncio.sleep(0.01)
             assert "has been running for" in str(batcher.trouble())
             engine.gate.set()
@@ -476,7 +476,7 @@ def test_closing_finishes_what_waits_and_refuses_what_comes() -> None:
             await batcher.submit("g", rows(1))
         await closing
         assert [values(await task) for task in tasks] == [[2 * i] for i in range(9)]
-        assert not any(thread.is_alive() for thread in batcher._crew._threads)
+        assert not any(thread.is_alive() for thread in batcher._threads._threads)
 
     run(scenario)
 

@@ -10,7 +10,7 @@ import pytest
 
 from serving import workers
 from serving.settings import BadSetting
-from serving.workers import Crew, device_id
+from serving.workers import Crew
 
 DIES = """
 import sys
@@ -117,10 +117,3 @@ def test_without_file_locks_there_is_one_worker(monkeypatch: pytest.MonkeyPatch)
     assert workers.crew(1) is None
     with pytest.raises(BadSetting, match="2 workers need file locks"):
         workers.check_number(2)
-
-
-@pytest.mark.parametrize(
-    ("gpus", "taken"), [(0, [0, 0, 0]), (1, [0, 0, 0]), (2, [0, 1, 0]), (4, [0, 1, 2])]
-)
-def test_workers_take_turns_at_the_gpus(gpus: int, taken: list[int]) -> None:
-    assert [device_id(slot, gpus) for slot in range(3)] == taken
