@@ -297,9 +297,9 @@ def test_it_is_not_ready_before_all_is_warm(serve: Serve, monkeypatch: pytest.Mo
     go = threading.Event()
     load = Registry._load
 
-    def slowly(registry: Registry, model: Any) -> None:
+    def slowly(registry: Registry, model: Any, slot: int) -> None:
         assert go.wait(10)
-        load(registry, model)
+        load(registry, model, slot)
 
     monkeypatch.setattr(Registry, "_load", slowly)
     with serve(wait=False) as running:
