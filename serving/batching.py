@@ -178,6 +178,9 @@ class Batcher:
         while parts := self._next(hand):
             self._compute(parts)
             with self._wake:
+                # All that passed, not the engine's share alone: that is what the next one waits.
+                rows = sum(part.stop - part.start for part in parts)
+                self._line.learn(parts[0].work.graph, rows, time.monotonic() - hand.since)
                 hand.parts = []
                 hand.batches += 1
 

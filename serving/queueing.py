@@ -175,10 +175,7 @@ class Line:
 
     def record(self, parts: list[Part], outputs: list[Array], seconds: float) -> list[Work]:
         """Hand each work its rows of a batch's outputs; the works that are complete with it."""
-        graph, rows = parts[0].work.graph, len(outputs[0])
-        drift = self._drift.get(graph, 1.0)
-        found = min(seconds / self._plan.seconds(graph, rows), _SURPRISE * drift)
-        self._drift[graph] = _MEMORY * drift + (1 - _MEMORY) * found
+        rows = len(outputs[0])
         complete: list[Work] = []
         row = 0
         for work, start, stop in parts:
@@ -190,6 +187,12 @@ class Line:
             if work.done == work.rows and not work.dead:
                 complete.append(work)
         return complete
+
+    def learn(self, graph: str, rows: int, seconds: float) -> None:
+        """A batch kept its thread busy for so long, from one turn to the next."""
+        drift = self._drift.get(graph, 1.0)
+        found = min(seconds / self._plan.seconds(graph, rows), _SURPRISE * drift)
+        self._drift[graph] = _MEMORY * drift + (1 - _MEMORY) * found
 
     def _late(self, key: Key, now: float) -> list[Work]:
         """Those of a queue whose deadline has passed; it is searched only when one may have."""

@@ -107,7 +107,8 @@ def test_the_wait_is_predicted_from_the_plan_and_from_what_was_found(
     assert line.ahead("g", 1) == 2.0  # 5 rows are two batches
     assert line.ahead("other", 1) == 2.0  # the same engine computes them all
     parts, _ = line.take(1.0)
-    assert line.record(parts, [np.zeros((4, 1))], 3.0) == [parts[0].work]
+    assert line.record(parts, [np.zeros((4, 1))], 2.0) == [parts[0].work]
+    line.learn("g", 4, 3.0)
     assert line.ahead("g", 1) == pytest.approx(1.2)  # one batch, 0.9 * 1 + 0.1 * 3 times as slow
     assert line.seconds("g", 9) == pytest.approx(3.6)
     assert line.seconds("other", 9) == 3.0
