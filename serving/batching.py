@@ -47,8 +47,7 @@ class Batcher:
 
     Args:
         run: Computes a graph for N rows; its outputs have N rows each.
-        plan: What batches cost and how large they are to be; longer requests are cut and take
-            turns.
+        plan: What batches cost and how large they are to be; longer requests are cut.
         queue_limit: Most rows that may wait for one graph; a request over it is refused with Busy.
         workers: How many threads call `run`.
         on_batch: Told of each batch (graph, rows, seconds), on an engine thread.
