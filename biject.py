@@ -16,6 +16,7 @@ ROOMS: Final = {
     "score": ("serving.cli", "Write how abnormal images are."),
     "sample": ("serving.cli", "Write images drawn from the prior."),
     "interpolate": ("serving.cli", "Write a morph through images."),
+    "bench": ("serving.bench", "Measure a running server, or the engine."),
 }  # verb: its room, and a line for `biject --help`, which imports no room
 NEEDS: Final = {"models.cli": "train", "export.cli": "export"}  # room: the extra it comes with
 OWN: Final = ("models", "export", "serving")

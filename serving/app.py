@@ -1,13 +1,15 @@
 """The HTTP application: every route of ours, over one deployment.
 
-`routes_app` is what BentoML mounts; `standalone` is the whole server for plain uvicorn.
+`standalone` is the whole server; `in_front_of` puts the same in front of another app, BentoML's,
+which gets the requests to paths that are none of ours.  Either way a request of ours is routed
+once, and by the same router.
 """
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from starlette.applications import Starlette
-from starlette.types import ASGIApp
+from starlette.routing import BaseRoute, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.deployment import Deployment
 from serving.edge import Edge
@@ -15,21 +17,30 @@ from serving.routes.native import Native
 from serving.routes.operations import Operations
 
 
-def routes_app(deployment: Deployment) -> Starlette:
-    """The routes, and the deployment's life: from the app's startup to its shutdown."""
+def routes(deployment: Deployment) -> list[BaseRoute]:
+    """Ours, those that are asked most first: they are tried in turn."""
+    return [*Native(deployment).routes(), *Operations(deployment).routes()]
+
+
+def standalone(deployment: Deployment) -> ASGIApp:
+    """The service, which lives from the app's startup to its shutdown."""
 
     @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+    async def lifespan(app: Router) -> AsyncIterator[None]:
         deployment.start()
         try:
             yield
         finally:
             await deployment.stop()
 
-    routes = [*Operations(deployment).routes(), *Native(deployment).routes()]
-    return Starlette(routes=routes, lifespan=lifespan)
+    return Edge(Router(routes(deployment), lifespan=lifespan), deployment=deployment)
 
 
-def standalone(deployment: Deployment) -> ASGIApp:
-    """The same service without BentoML: its routes inside our outer middleware."""
-    return Edge(routes_app(deployment), deployment=deployment)
+def in_front_of(app: ASGIApp, *, deployment: Deployment) -> ASGIApp:
+    """The service as a middleware of `app`, whose own startup and shutdown the deployment needs."""
+    edge = Edge(Router(routes(deployment), default=app), deployment=deployment)
+
+    async def front(scope: Scope, receive: Receive, send: Send) -> None:
+        await (edge if scope["type"] == "http" else app)(scope, receive, send)
+
+    return front

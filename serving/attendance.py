@@ -1,21 +1,23 @@
 """Work that somebody waits for: it ends when its deadline passes or whoever asked has left."""
 
 import asyncio
-import contextlib
 import time
-from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import Final
 
 from starlette.types import Receive
 
 from serving.errors import DeadlineExceeded
+
+CLIENT_GONE: Final = 499  # the status of nginx for it; only logs and figures ever see it
+_UNWATCHED: Final = 0.03  # seconds: work that is done by then is not worth a watcher
 
 
 class ClientGone(Exception):
     """Whoever asked has left: nothing is to be answered."""
 
 
-@contextlib.asynccontextmanager
-async def attended(receive: Receive | None, deadline: float) -> AsyncIterator[None]:
+def attended(receive: Receive | None, deadline: float) -> "_Attended":
     """Cancel what is awaited inside once there is no point in it.
 
     Args:
@@ -25,30 +27,64 @@ async def attended(receive: Receive | None, deadline: float) -> AsyncIterator[No
         DeadlineExceeded: the deadline passed.
         ClientGone: the client disconnected.
     """
-    task = asyncio.current_task()
-    if task is None:
-        raise RuntimeError("attended() outside of a task")
-    gone = False
+    return _Attended(receive, deadline)
 
-    async def watch(receive: Receive) -> None:
-        nonlocal gone
+
+class _Attended:
+    """One timer, for most requests: they are answered before a watcher is worth starting."""
+
+    def __init__(self, receive: Receive | None, deadline: float) -> None:
+        self._receive = receive
+        self._deadline = deadline
+        self._watcher: asyncio.Task[None] | None = None
+        self._why: Exception | None = None  # set: the work was cancelled here
+
+    async def __aenter__(self) -> None:
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("attended() outside of a task")
+        self._task = task
+        self._loop = asyncio.get_running_loop()
+        self._timer = self._loop.call_later(min(_UNWATCHED, self._left()), self._attend)
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._timer.cancel()
+        if self._watcher is not None:
+            self._watcher.cancel()
+        if self._why is None:
+            return
+        struck = error
+        if error is None:  # the work was faster than the cancellation, which must not strike later
+            try:
+                await asyncio.sleep(0)
+            except asyncio.CancelledError as late:
+                struck = late
+        others = self._task.uncancel()  # who cancelled, too
+        if isinstance(struck, asyncio.CancelledError):
+            raise struck if others else self._why from None
+
+    def _left(self) -> float:
+        return max(0.0, self._deadline - time.monotonic())
+
+    def _attend(self) -> None:
+        if self._receive is not None:
+            self._watcher = self._loop.create_task(self._watch(self._receive))
+        self._timer = self._loop.call_later(self._left(), self._expire)
+
+    async def _watch(self, receive: Receive) -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
-        gone = True
-        task.cancel()
+        self._end(ClientGone())
 
-    watcher = asyncio.create_task(watch(receive)) if receive is not None else None
-    try:
-        async with asyncio.timeout(deadline - time.monotonic()):
-            yield
-        if gone:  # the work was faster than the cancellation, which must not strike later
-            await asyncio.sleep(0)
-    except TimeoutError as error:
-        raise DeadlineExceeded("the work was not done before the deadline") from error
-    except asyncio.CancelledError:
-        if gone and task.uncancel() == 0:
-            raise ClientGone from None
-        raise
-    finally:
-        if watcher is not None:
-            watcher.cancel()
+    def _expire(self) -> None:
+        self._end(DeadlineExceeded("the work was not done before the deadline"))
+
+    def _end(self, why: Exception) -> None:
+        if self._why is None:
+            self._why = why
+            self._task.cancel()

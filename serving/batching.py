@@ -14,9 +14,9 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
-from serving.crew import Crew, Hand
+from serving.engine_threads import EngineThreads, Hand
 from serving.errors import (
     Busy,
     ComputeFailed,
@@ -30,6 +30,9 @@ from serving.queueing import Answer, Array, Line, Part, Plan, Work, halves, join
 __all__ = ["Answer", "Batcher", "Run"]
 
 Result = tuple[Work, Answer | ServingError]
+# Share of the time left that a wait may be expected to take: it may turn out twice as long.  A line
+# up to the deadline gains nothing, and under overload makes every answer late.
+_SURE: Final = 0.5
 log = logging.getLogger("biject.batching")
 
 
@@ -44,8 +47,7 @@ class Batcher:
 
     Args:
         run: Computes a graph for N rows; its outputs have N rows each.
-        plan: What batches cost and how large they are to be; longer requests are cut and take
-            turns.
+        plan: What batches cost and how large they are to be; longer requests are cut.
         queue_limit: Most rows that may wait for one graph; a request over it is refused with Busy.
         workers: How many threads call `run`.
         on_batch: Told of each batch (graph, rows, seconds), on an engine thread.
@@ -72,7 +74,9 @@ class Batcher:
         self._wake = threading.Condition()  # guards line and hands, and tells that the line grew
         self._open: set[Work] = set()  # submitted and not yet answered; touched by callers only
         self._closing = False
-        self._crew = Crew(self._work, self._lost, count=workers, restart_delay=restart_delay)
+        self._threads = EngineThreads(
+            self._work, self._lost, count=workers, restart_delay=restart_delay
+        )
 
     @property
     def queued(self) -> int:
@@ -83,11 +87,12 @@ class Batcher:
     @property
     def restarts(self) -> int:
         """How many engine threads died and were replaced."""
-        return self._crew.restarts
+        return self._threads.restarts
 
     def trouble(self) -> str | None:
         """What keeps this from working as it should, as half a sentence; None if nothing does."""
-        return self._crew.trouble()
+        with self._wake:
+            return self._threads.trouble()
 
     def check(self, graph: str, rows: int, deadline: float | None) -> None:
         """Raises Busy or NotReady, as `submit` would for so many rows now."""
@@ -138,7 +143,7 @@ class Batcher:
         with self._wake:
             self._closing = True
             self._wake.notify_all()
-        await asyncio.to_thread(self._crew.close, time.monotonic() + grace)
+        await asyncio.to_thread(self._threads.close, time.monotonic() + grace)
         left = list(self._open)
         with self._wake:
             for work in left:
@@ -151,15 +156,15 @@ class Batcher:
         if not self._line.rows:
             return  # an empty line takes any size: no retry would find it shorter
         now = time.monotonic()
-        wait = (self._line.ahead(graph, rows) + self._crew.busy(now)) / self._crew.count
+        wait = (self._line.ahead(graph, rows) + self._threads.busy(now)) / self._threads.count
         queued = self._line.waiting(graph)
         if queued and queued + rows > self._queue_limit:
             raise Busy(
                 f"{queued} items wait already and at most {self._queue_limit} may",
                 retry_after=wait,
             )
-        done = wait + self._line.seconds(graph, rows) / self._crew.count
-        if deadline is not None and now + done > deadline:
+        done = wait + self._line.seconds(graph, rows) / self._threads.count
+        if deadline is not None and done > _SURE * (deadline - now):
             raise Busy(
                 f"the queue takes about {wait:.1f} s, which is longer than the deadline allows",
                 retry_after=wait,
@@ -172,6 +177,9 @@ class Batcher:
         while parts := self._next(hand):
             self._compute(parts)
             with self._wake:
+                # All that passed, not the engine's share alone: that is what the next one waits.
+                rows = sum(part.stop - part.start for part in parts)
+                self._line.learn(parts[0].work.graph, rows, time.monotonic() - hand.since)
                 hand.parts = []
                 hand.batches += 1
 
@@ -181,12 +189,12 @@ class Batcher:
             while True:
                 now = time.monotonic()
                 parts, expired = self._line.take(now)
+                hand.parts, hand.since = parts, now
                 self._send([(work, _too_late(work, now)) for work in expired])
                 if self._line.rows:  # of a long request, say: another thread may be free
                     self._wake.notify()
                 if parts:
                     rows = sum(part.stop - part.start for part in parts)
-                    hand.parts, hand.since = parts, now
                     hand.expected = self._line.seconds(parts[0].work.graph, rows)
                 if parts or self._closing:
                     return parts
@@ -229,9 +237,14 @@ class Batcher:
         return outputs
 
     def _lost(self, hand: Hand) -> None:
-        """Tell those whose rows a dead thread had in hand; nobody knows how far it got."""
+        """Tell those whose rows a dead thread had in hand; nobody knows how far it got.
+
+        What it did not take is for the others, who may sleep: it was woken in their place.
+        """
         works = {part.work for part in hand.parts if not part.work.dead}
         self._fail([(work, ComputeFailed("the engine broke on this request")) for work in works])
+        with self._wake:
+            self._wake.notify_all()
 
     def _fail(self, results: list[Result]) -> None:
         with self._wake:

@@ -4,25 +4,26 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, NoReturn, TypeVar, get_args
+from typing import Any, Final, NoReturn, TypeVar
 
 import click
 
+from serving import tracing, workers
 from serving.bundle import Bundle, find_bundles, read
-from serving.engine import DEVICES, Engine
+from serving.draining import SERVER_GRACE
+from serving.engine import Engine
 from serving.errors import BundleError, DeviceError
 from serving.offline import encode, interpolate, reconstruct, sample, score
 from serving.session import Wrong
-from serving.settings import BUNDLES, VARIABLES, BadSetting, LogFormat, Settings
+from serving.settings import BUNDLES, CHOICES, VARIABLES, BadSetting, Settings
 from serving.verbs import check_inputs
 
 __all__ = ["encode", "interpolate", "reconstruct", "sample", "score", "serve"]
 
 T = TypeVar("T", bound=Callable[..., Any])
 ROOT: Final = Path(__file__).resolve().parent.parent  # where `serving` is imported from
-_GRACE: Final = 20  # seconds that a worker may finish requests in, after SIGTERM
 _LOOPBACK: Final = ("127.", "::1")
 _DEFAULTS: Final = Settings()
 
@@ -43,17 +44,20 @@ _FLAGS: Final = {
     "cache": ("DIR", "Folder for the measured costs of batches.  [default: the user's cache]"),
     "device": ("", "cuda refuses to start without one."),
     "log": ("", "Form of the log."),
+    "access_log": ("", "Log a line for each request.  [default: no]"),
+    "tracing": ("", "Export traces.  [default: none are made]"),
 }
-_CHOICES: Final[Mapping[str, Sequence[str]]] = {"device": DEVICES, "log": get_args(LogFormat)}
 
 
 def _setting_flags(command: T) -> T:
     """The command with a flag for each setting; help tells the setting's default."""
     for name, (metavar, words) in reversed(_FLAGS.items()):
-        kind = click.Choice(_CHOICES[name]) if name in _CHOICES else None
+        kind: Any = click.Choice(CHOICES[name]) if name in CHOICES else None
         if default := getattr(_DEFAULTS, name):
             words = f"{words}  [default: {default}]"
         flag = f"--{name.replace('_', '-')}"
+        if default is False:
+            flag, kind = f"{flag}/--no-{flag[2:]}", click.BOOL
         command = click.option(flag, name, type=kind, metavar=metavar or None, help=words)(command)
     return command
 
@@ -62,8 +66,9 @@ def _setting_flags(command: T) -> T:
 @click.argument("models", metavar="[MODELS_DIR]", type=click.Path(path_type=Path), required=False)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
 @click.option("--port", type=click.IntRange(1, 65_535), default=3000, show_default=True)
+@click.option("--bare", is_flag=True, help="Serve with uvicorn alone, without BentoML.")
 @_setting_flags
-def serve(models: Path | None, host: str, port: int, **flags: str | None) -> None:
+def serve(models: Path | None, host: str, port: int, bare: bool, **flags: object) -> None:
     """Serve the bundles in MODELS_DIR over HTTP until stopped.
 
     MODELS_DIR holds bundles as NAME/VERSION, or is one bundle; without it the models that come
@@ -74,11 +79,13 @@ def serve(models: Path | None, host: str, port: int, **flags: str | None) -> Non
         biject serve my-models --port 3000
     """
     environ = dict(os.environ)
-    environ |= {VARIABLES[name]: value for name, value in flags.items() if value is not None}
+    environ |= {VARIABLES[name]: str(value) for name, value in flags.items() if value is not None}
     if models is not None:
         environ[VARIABLES["models"]] = str(models.expanduser())
     try:
         settings = Settings.from_env(environ)
+        workers.check_number(settings.workers)
+        tracing.check(settings.tracing)
     except BadSetting as error:
         raise Wrong(str(error)) from error
     # The server starts elsewhere: what was relative to here must not be.
@@ -95,7 +102,7 @@ def serve(models: Path | None, host: str, port: int, **flags: str | None) -> Non
     click.echo(f"url: http://{shown}:{port}")
     if not settings.api_keys and not address.startswith(_LOOPBACK):
         click.echo(f"anybody who reaches {host} may ask: no --api-keys are set", err=True)
-    _become_server(address, port, environ)
+    _become_server(_bare(address, port) if bare else _bentoml(address, port), environ)
 
 
 def _usable(folder: Path, settings: Settings) -> list[Bundle]:
@@ -167,14 +174,22 @@ def _free_address(host: str, port: int) -> str:
     return str(where[0])
 
 
-def _become_server(address: str, port: int, environ: dict[str, str]) -> NoReturn:
-    """Replace this process by BentoML's, so that signals reach it."""
-    environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
-    command = [
-        *(sys.executable, "-m", "bentoml", "serve", "serving.service:Biject"),
-        *("--working-dir", str(ROOT), "--host", address, "--port", str(port)),
-        *("--timeout-graceful-shutdown", str(_GRACE)),
+def _bare(address: str, port: int) -> list[str]:
+    return ["serving.bare", "--host", address, "--port", str(port)]
+
+
+def _bentoml(address: str, port: int) -> list[str]:
+    return [
+        *("bentoml", "serve", "serving.service:Biject", "--working-dir", str(ROOT)),
+        *("--host", address, "--port", str(port)),
+        *("--timeout-graceful-shutdown", str(SERVER_GRACE)),
     ]
+
+
+def _become_server(module: list[str], environ: dict[str, str]) -> NoReturn:
+    """Replace this process by the module's, with its arguments, so that signals reach it."""
+    environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
+    command = [sys.executable, "-m", *module]
     sys.stdout.flush()
     sys.stderr.flush()
     os.chdir(ROOT)  # workers import from here

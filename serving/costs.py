@@ -6,6 +6,7 @@ Pure arithmetic over a measured table; `serving.tuning` measures it.
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Final
 
 MOST_SECONDS: Final = 0.05  # of one batch: whoever comes next waits for at most two of them
@@ -28,7 +29,7 @@ class Costs:
 
     def __post_init__(self) -> None:
         for graph, points in self.points.items():
-            if not points or min(points) < 1 or min(points.values()) <= 0:
+            if not points or min(points) < 1 or not all(0 < s < inf for s in points.values()):
                 raise ValueError(f"{graph}: rows and seconds must be positive, got {dict(points)}")
             if missing := set(self.buckets) - set(points):
                 raise ValueError(f"{graph}: bucket {min(missing)} was not measured")

@@ -1,54 +1,101 @@
 """What one server process holds: settings, models, a pool for pixels, figures; its life cycle."""
 
 import asyncio
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from contextlib import contextmanager
+from typing import Final, TypeVar
 
+from serving import draining
 from serving.cores import usable_cores
 from serving.errors import NotReady
 from serving.registry import Model, Registry
 from serving.settings import Settings
 from serving.telemetry import Metrics
+from serving.workers import Crew
 
 T = TypeVar("T")
+_BEAT: Final = 0.25  # seconds between two words to the other workers
+_LOOK: Final = 0.02  # and between two looks at whether everything is answered
 
 
 class Deployment:
-    """One process's share of the service; `start` and `stop` belong to its event loop."""
+    """One process's share of the service; `start` and `stop` belong to its event loop.
 
-    def __init__(self, settings: Settings) -> None:
+    Args:
+        settings: The server's.
+        crew: The server's workers, where this process is one of them.
+    """
+
+    def __init__(self, settings: Settings, *, crew: Crew | None = None) -> None:
         self.settings = settings
         self.metrics = Metrics()
         self.registry = Registry(settings, on_batch=self.metrics.computed)
+        self.slot = 0  # this worker's number, from 0
+        self.draining = False  # nothing new is accepted
+        self._crew = crew
+        self._open = 0  # requests that are being answered
         # Pillow lets go of the interpreter while it decodes and encodes: a thread per core.
         self._pixels = ThreadPoolExecutor(max(2, usable_cores()), thread_name_prefix="pixels")
         self._loading: asyncio.Task[None] | None = None
-        self._draining = False
+        self._beating: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begin to load the models; probes are answered meanwhile."""
-        self._loading = asyncio.get_running_loop().create_task(self._load())
+        if self._crew is not None:
+            self.slot = self._crew.join()
+            self._beating = asyncio.create_task(self._beat(self._crew))
+        draining.on_signal(self.drain)
+        self._loading = asyncio.create_task(self._load())
+
+    async def drain(self) -> None:
+        """Accept nothing new, and wait until what was accepted is answered; not for ever."""
+        self.draining = True
+        end = time.monotonic() + draining.FINISHING
+        while self._open and time.monotonic() < end:
+            await asyncio.sleep(_LOOK)
 
     async def stop(self) -> None:
         """Finish what was accepted, then end."""
-        self._draining = True
+        self.draining = True
         await self.registry.close()
         if self._loading is not None:
             await asyncio.wait([self._loading])
         self._pixels.shutdown(wait=False, cancel_futures=True)
+        if self._beating is not None and self._crew is not None:
+            self._beating.cancel()
+            self._crew.leave()
+
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        """While a request is being answered: `drain` waits for it."""
+        self._open += 1
+        try:
+            yield
+        finally:
+            self._open -= 1
+
+    def check_accepting(self) -> None:
+        """Raises NotReady once the server is to end."""
+        if self.draining:
+            raise NotReady("the server is shutting down")
 
     def check_ready(self) -> None:
-        """Raises NotReady, which says why, unless every model that can be served is warm."""
-        why = "the server is shutting down" if self._draining else self.registry.unready()
+        """Raises NotReady, which says why, unless all that can be served is warm in all workers."""
+        self.check_accepting()
+        why = self.registry.unready()
+        if self._crew is not None and not why:
+            self._crew.tell(ready=True)
+            why = self._crew.unready()
         if why:
             raise NotReady(why, retry_after=2)
 
     def render_metrics(self) -> bytes:
         """This process's figures, or those of all workers, for Prometheus."""
-        for model in self.registry.models:
-            if model.loaded is not None:
-                self.metrics.queued.labels(model.name).set(model.loaded.batcher.queued)
+        self._gauge()
+        if self._crew is not None:
+            self._crew.bury()
         return self.metrics.render()
 
     async def aside(self, work: Callable[[], T]) -> T:
@@ -56,9 +103,21 @@ class Deployment:
         return await asyncio.get_running_loop().run_in_executor(self._pixels, work)
 
     async def _load(self) -> None:
-        await asyncio.to_thread(self.registry.load)
+        await asyncio.to_thread(self.registry.load, self.slot)
         for model in self.registry.models:
             self._count(model)
+
+    async def _beat(self, crew: Crew) -> None:
+        """Tell the other workers, and those who read the figures of all, how this one stands."""
+        while True:
+            crew.tell(ready=not self.draining and self.registry.unready() is None)
+            self._gauge()
+            await asyncio.sleep(_BEAT)
+
+    def _gauge(self) -> None:
+        for model in self.registry.models:
+            if model.loaded is not None:
+                self.metrics.queued.labels(model.name).set(model.loaded.batcher.queued)
 
     def _count(self, model: Model) -> None:
         if model.loaded is not None:

@@ -14,12 +14,14 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving import problems, telemetry
-from serving.attendance import ClientGone
+from serving import logs, problems, telemetry
+from serving.attendance import CLIENT_GONE, ClientGone
 from serving.deployment import Deployment
 from serving.errors import (
     BadRequest,
@@ -32,6 +34,7 @@ from serving.errors import (
 from serving.telemetry import Trace
 
 OPEN_PATHS: Final = frozenset({"/", "/livez", "/readyz", "/healthz"})  # never want a key
+_WHILE_DRAINING: Final = frozenset({"/livez", "/readyz", "/healthz", "/metrics"})
 _ERROR_BODY: Final = 65_536  # bytes of a framework's error that are read to reword it
 _FIRST_ERROR: Final = 400
 _CORS: Final[Mapping[str, Any]] = MappingProxyType(
@@ -56,46 +59,66 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
+        headers = _headers(scope)
         settings = self._deployment.settings
         trace = Trace(
-            request_id=telemetry.request_id(headers.get("x-request-id")),
+            request_id=telemetry.request_id(headers.get(b"x-request-id")),
             deadline=time.monotonic() + settings.deadline_ms / 1e3,
         )
         telemetry.begin(trace)
         exchange = _Exchange(scope, receive, send, trace, self._deployment)
-        answer: ASGIApp = functools.partial(self._answer, exchange, trace)
-        if settings.cors_origins and "origin" in headers:
+        answer: ASGIApp = functools.partial(self._answer, exchange, trace, headers)
+        if settings.cors_origins and b"origin" in headers:
             # Around every answer, refusals too, or the page could not read why; and before any
             # key is asked for, as a preflight shows none.  Inside the exchange, as all answers.
             answer = CORSMiddleware(answer, allow_origins=settings.cors_origins, **_CORS)
-        await answer(scope, exchange.receive, exchange.send)
+        try:
+            with self._deployment.answering():
+                await answer(scope, exchange.receive, exchange.send)
+        finally:
+            if settings.access_log:
+                logs.access(trace, scope, exchange.status)
 
     async def _answer(
-        self, exchange: "_Exchange", trace: Trace, scope: Scope, receive: Receive, send: Send
+        self,
+        exchange: "_Exchange",
+        trace: Trace,
+        headers: Mapping[bytes, str],
+        scope: Scope,
+        receive: Receive,
+        send: Send,
     ) -> None:
         """The app's answer, or the refusal of what may not reach it."""
-        headers = Headers(scope=scope)
         try:
-            self._check_key(scope["path"], headers)
-            trace.deadline = min(trace.deadline, _wanted_deadline(headers, trace))
-            exchange.check_length(headers.get("content-length"))
+            path = scope["path"]
+            if path not in _WHILE_DRAINING:
+                self._deployment.check_accepting()
+            if self._keys and path not in OPEN_PATHS:
+                self._check_key(headers)
+            if b"x-deadline-ms" in headers:
+                wanted = _wanted_deadline(headers[b"x-deadline-ms"], trace)
+                trace.deadline = min(trace.deadline, wanted)
+            if b"content-length" in headers:
+                exchange.check_length(headers[b"content-length"])
             await self._app(scope, receive, send)
         except ClientGone:
-            log.debug("%s: the client left", trace.request_id)
+            if not exchange.status:
+                exchange.status = CLIENT_GONE
+                self._deployment.metrics.answered(trace, CLIENT_GONE)
         except ServingError as error:
             await exchange.refuse(error, send)
+        except HTTPException as error:  # a router's own: no such path, no such method
+            said = PlainTextResponse(error.detail, error.status_code, error.headers)
+            await said(scope, receive, send)
         # The edge of a request: what nobody foresaw is logged, and said without its inner parts.
         except Exception:
             log.exception("%s: %s %s failed", trace.request_id, scope["method"], scope["path"])
             why = ComputeFailed("an error in the server; its log has the reason")
             await exchange.refuse(why, send)
 
-    def _check_key(self, path: str, headers: Headers) -> None:
-        if not self._keys or path in OPEN_PATHS:
-            return
-        given = headers.get("x-api-key", "")
-        scheme, _, token = headers.get("authorization", "").partition(" ")
+    def _check_key(self, headers: Mapping[bytes, str]) -> None:
+        given = headers.get(b"x-api-key", "")
+        scheme, _, token = headers.get(b"authorization", "").partition(" ")
         if scheme.lower() == "bearer":
             given = given or token.strip()
         digest = _digest(given)
@@ -117,8 +140,9 @@ class _Exchange:
         self._receive = receive
         self._send = send
         self._trace = trace
-        self._metrics = deployment.metrics
+        self._deployment = deployment
         self._limit = deployment.settings.max_body_bytes
+        self.status = 0  # of the answer, once it has started
         self._read = 0
         self._complete = False  # the body has been read
         self._started = False  # the answer has
@@ -126,9 +150,9 @@ class _Exchange:
         self._poor: Message | None = None  # the start of an answer that is being reworded
         self._poor_body = b""
 
-    def check_length(self, announced: str | None) -> None:
+    def check_length(self, announced: str) -> None:
         """Raises TooLarge for a body that announces itself too large, before any of it is read."""
-        if announced is not None and announced.isdecimal() and int(announced) > self._limit:
+        if announced.isdecimal() and int(announced) > self._limit:
             self._complete = True
             raise self._too_large(f"{int(announced):,} bytes")
 
@@ -155,8 +179,7 @@ class _Exchange:
     async def send(self, message: Message) -> None:
         """Pass an answer on with our headers; an error in a foreign shape is reworded first."""
         if message["type"] == "http.response.start":
-            content_type = Headers(raw=message.get("headers", [])).get("content-type", "")
-            if message["status"] < _FIRST_ERROR or content_type.startswith(problems.MEDIA_TYPE):
+            if message["status"] < _FIRST_ERROR or _is_problem(message):
                 await self._start(message)
             else:
                 self._poor = message
@@ -199,21 +222,37 @@ class _Exchange:
 
     async def _start(self, message: Message) -> None:
         self._started = True
-        raw = list(message.get("headers", []))
-        raw.append((b"x-request-id", self._trace.request_id.encode("latin-1")))
-        raw.append((b"server-timing", telemetry.server_timing(self._trace).encode("latin-1")))
-        self._metrics.answered(self._trace, message["status"])
-        await self._send({**message, "headers": raw})
+        self.status = message["status"]
+        headers = [
+            *message.get("headers", ()),
+            (b"x-request-id", self._trace.request_id.encode("latin-1")),
+            (b"server-timing", telemetry.server_timing(self._trace).encode("latin-1")),
+        ]
+        if self._deployment.draining:
+            headers.append((b"connection", b"close"))
+        self._deployment.metrics.answered(self._trace, self.status)
+        await self._send({**message, "headers": headers})
 
     def _too_large(self, found: str) -> TooLarge:
         return TooLarge(f"the body may have at most {self._limit:,} bytes, this has {found}")
 
 
-def _wanted_deadline(headers: Headers, trace: Trace) -> float:
-    """When the caller wants to have its answer, by time.monotonic(); never, if it does not say."""
-    wanted = headers.get("x-deadline-ms")
-    if wanted is None:
-        return float("inf")
+def _headers(scope: Scope) -> dict[bytes, str]:
+    """The request's headers; of those given twice the first."""
+    return {name: value.decode("latin-1") for name, value in reversed(scope["headers"])}
+
+
+def _is_problem(start: Message) -> bool:
+    """Whether an answer that starts so has our own shape of errors."""
+    wanted = problems.MEDIA_TYPE.encode()
+    return any(
+        name.lower() == b"content-type" and value.startswith(wanted)
+        for name, value in start.get("headers", ())
+    )
+
+
+def _wanted_deadline(wanted: str, trace: Trace) -> float:
+    """When the caller wants to have its answer, by time.monotonic()."""
     if not re.fullmatch(r"0*[1-9][0-9]{0,8}", wanted):
         raise BadRequest(
             f"X-Deadline-Ms must be a whole number of milliseconds, got {wanted[:40]!r}"

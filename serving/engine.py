@@ -57,7 +57,7 @@ class Engine:
         threads: How many callers are to compute at once on a CPU; 0: one per usable core.
         buckets: Sizes that batches are padded to, ascending; None: as the device wants it, none
             on a CPU (padding is paid for there) and powers of two on CUDA (a new size is slow).
-        device_id: Which of several GPUs.
+        slot: Which of several processes this is, from 0: they take turns at the GPUs.
     Raises:
         DeviceError: `device` is "cuda" and the graphs would not run there.
         BundleError: onnxruntime refuses a graph, or it is not as the manifest says; names the file.
@@ -72,7 +72,7 @@ class Engine:
         device: Device = "auto",
         threads: int = 0,
         buckets: Sequence[int] | None = None,
-        device_id: int = 0,
+        slot: int = 0,
     ) -> None:
         if device not in DEVICES:
             raise ValueError(f"no device called {device!r}; choose from: {', '.join(DEVICES)}")
@@ -81,11 +81,11 @@ class Engine:
         self.bundle = bundle
         self._graphs = bundle.manifest.graphs
         self._sessions: dict[str, ort.InferenceSession] = {}
-        reason = None if device == "cpu" else _why_not_cuda()
+        gpus, reason = (0, None) if device == "cpu" else _gpus()
         if device == "cuda" and reason:
             raise DeviceError(f"device cuda was asked for, but {reason}")
         self.device = "cpu" if device == "cpu" or reason else "cuda"
-        if self.device == "cuda" and (reason := self._open_on_cuda(device_id)):
+        if self.device == "cuda" and (reason := self._open_on_cuda(device_id(slot, gpus))):
             if device == "cuda":
                 raise DeviceError(f"device cuda was asked for, but {reason}")
             log.warning("there is a CUDA device, but %s: running on the CPU", reason)
@@ -169,11 +169,11 @@ class Engine:
         _check_tensors(f"{file}: its output", outputs, info.outputs)
         return session
 
-    def _open_on_cuda(self, device_id: int) -> str | None:
+    def _open_on_cuda(self, gpu: int) -> str | None:
         """Open the sessions on CUDA; the reason, and no sessions, where they land elsewhere."""
         with _quietly() as said:
             ort.preload_dlls()
-            cuda = (_CUDA, {**_CUDA_OPTIONS, "device_id": str(device_id)})
+            cuda = (_CUDA, {**_CUDA_OPTIONS, "device_id": str(gpu)})
             sessions = {name: self._open(name, [cuda, _CPU]) for name in self._graphs}
         # The list of available providers tells what the wheel was built with; only a session's own
         # list tells what it runs on.
@@ -251,26 +251,28 @@ def _filled(array: Array, size: int) -> Array:
     return out
 
 
-def _why_not_cuda() -> str | None:
-    """Why there can be no CUDA here, as half a sentence; None where it is worth a try.
+def device_id(slot: int, gpus: int) -> int:
+    """The GPU, of `gpus` there are, that the process in this slot computes on."""
+    return slot % gpus if gpus > 0 else 0
+
+
+def _gpus() -> tuple[int, str | None]:
+    """How many GPUs there are, or why there can be no CUDA here, as half a sentence.
 
     Asks the driver, which is quick and says nothing: onnxruntime, asked for a provider that cannot
     load, fills the log with errors that a machine without a GPU does not deserve.
     """
     if _CUDA not in ort.get_available_providers():
-        return "this onnxruntime was built without CUDA"
+        return 0, "this onnxruntime was built without CUDA"
     try:
         driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
     except OSError:
-        return "there is no NVIDIA driver here"
+        return 0, "there is no NVIDIA driver here"
     count = ctypes.c_int(0)
-    if (
-        driver.cuInit(0) != 0
-        or driver.cuDeviceGetCount(ctypes.byref(count)) != 0
-        or not count.value
-    ):
-        return "the NVIDIA driver shows no device"
-    return None
+    found = driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0
+    if not found or not count.value:
+        return 0, "the NVIDIA driver shows no device"
+    return count.value, None
 
 
 @contextlib.contextmanager

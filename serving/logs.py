@@ -2,14 +2,21 @@
 
 import logging
 import sys
+import time
+from typing import Final
 
 import orjson
+from starlette.types import Scope
 
 from serving.settings import LogFormat
+from serving.telemetry import Trace
+
+_PATH: Final = 500  # characters of a path that are logged
+_requests: Final = logging.getLogger("biject.access")
 
 
 class JsonLines(logging.Formatter):
-    """A record as one line of JSON: time, level, logger, message, and the traceback if any."""
+    """A record as one line of JSON: time, level, logger, message, its facts, and a traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -18,19 +25,38 @@ class JsonLines(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
+        line |= getattr(record, "facts", {})
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return orjson.dumps(line).decode()
 
 
-def configure(form: LogFormat) -> None:
-    """Send what the logger `biject` and those below it say to stderr, and nowhere else."""
+def configure(form: LogFormat, *also: str) -> None:
+    """Send what the logger `biject`, and others, and those below them say to stderr alone."""
     handler = logging.StreamHandler(sys.stderr)
     text = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
     handler.setFormatter(JsonLines() if form == "json" else text)
-    log = logging.getLogger("biject")
-    log.handlers[:] = [handler]
-    log.setLevel(logging.INFO)
-    log.propagate = False
+    for name in ("biject", *also):
+        log = logging.getLogger(name)
+        log.handlers[:] = [handler]
+        log.setLevel(logging.INFO)
+        log.propagate = False
     # It warns of every malformed form, in words of the sender's; the answer says so already.
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
+
+
+def access(trace: Trace, scope: Scope, status: int) -> None:
+    """One line for a request that is over.  No query, no headers: keys may be in them."""
+    # As it was sent: what stands for a line's end in it must not end the line.
+    path = scope.get("raw_path", b"").decode("latin-1").partition("?")[0][:_PATH]
+    facts = {
+        "method": scope["method"],
+        "path": path.encode("unicode_escape").decode("ascii"),
+        "status": status,
+        "ms": round((time.monotonic() - trace.started) * 1e3, 2),
+        "request_id": trace.request_id,
+        "model": trace.model,
+        "verb": trace.verb,
+    }
+    words = " ".join(str(fact) for fact in facts.values() if fact != "")
+    _requests.info("%s", words, extra={"facts": facts})

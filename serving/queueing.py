@@ -7,7 +7,7 @@ lock and says what time it is.
 import asyncio
 import itertools
 import math
-from collections import deque
+from bisect import bisect_left, insort
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -18,6 +18,7 @@ Array = npt.NDArray[Any]
 Key = tuple[Any, ...]  # graph, and each input's dtype and shape without the batch axis
 
 _MEMORY: Final = 0.9  # share of the past in a running mean
+_SURPRISE: Final = 4.0  # times what was expected: one batch that stood still counts for no more
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,7 +42,7 @@ class Work:
     deadline: float | None
     key: Key = ()
     rows: int = 0
-    stamp: int = 0  # its turn; renewed whenever a part is taken
+    turn: tuple[float, int] = (0.0, 0)  # the lowest goes first
     taken: int = 0  # rows that an engine thread took
     done: int = 0  # rows that came back
     pieces: dict[int, list[Array]] = field(default_factory=dict)  # first row -> outputs
@@ -57,10 +58,11 @@ class Work:
     def answer(self) -> Answer:
         """What came back, put together; only when all of it did."""
         pieces = [self.pieces[start] for start in sorted(self.pieces)]
+        started = self.queued_at if self.started_at is None else self.started_at
         return Answer(
             outputs=[joined(list(column)) for column in zip(*pieces, strict=True)],
             batch=self.batch,
-            queue_ms=((self.started_at or self.queued_at) - self.queued_at) * 1e3,
+            queue_ms=(started - self.queued_at) * 1e3,
             compute_ms=self.compute * 1e3,
         )
 
@@ -82,15 +84,25 @@ class Plan(Protocol):
 
 
 class Line:
-    """Work in order of turns.  A work that was only partly taken goes behind those who wait."""
+    """Work in order of turns: whoever would be done first if all who wait were served alike.
+
+    A work's turn is the cost that had been served when it came, plus its own (fair queueing:
+    Demers, Keshav and Shenker 1989).  So equals go in order of arrival, one at a time; a short work
+    goes before a long one that waits or is partly done; and since the cost that was served only
+    grows, new short ones pass a long one no more than its own length.
+
+    Whoever is dropped leaves at once, so that nothing keeps its arrays and nobody gets its turn.
+    """
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._queues: dict[Key, deque[Work]] = {}
-        self._rows: dict[Key, int] = {}  # rows that wait, dead ones not counted
+        self._queues: dict[Key, list[Work]] = {}  # by turn; none is empty
+        self._rows: dict[Key, int] = {}  # rows that wait
         self._long: dict[Key, set[Work]] = {}  # those that one batch cannot hold
+        self._earliest: dict[Key, float] = {}  # nobody in the queue has an earlier deadline
         self._drift: dict[str, float] = {}  # graph: seconds found over those planned, a mean
-        self._stamps = itertools.count()
+        self._served = 0.0  # planned seconds of all batches so far
+        self._numbers = itertools.count()
 
     @property
     def rows(self) -> int:
@@ -102,75 +114,78 @@ class Line:
         return sum(rows for key, rows in self._rows.items() if key[0] == graph)
 
     def ahead(self, graph: str, rows: int) -> float:
-        """Seconds of one engine for all that goes before the last of `rows` added now.
+        """Seconds of one engine for all whose turn comes before that of `rows` added now.
 
-        Of a long work that is only as many batches as these rows make: they take turns.
+        What comes later, and is shorter, is not foreseen.
         """
-        turns = math.ceil(rows / self._plan.most(graph))
-        return sum(self._seconds(key, self._rows_ahead(key, turns)) for key in self._rows)
+        turn = self._served + self._planned(graph, rows)
+        return sum(self.seconds(key[0], self._rows_ahead(key, turn)) for key in self._rows)
 
     def seconds(self, graph: str, rows: int) -> float:
         """Seconds of one engine for so many rows: the plan's, corrected by what was found."""
-        most = self._plan.most(graph)
-        full, rest = divmod(rows, most)
-        seconds = full * self._plan.seconds(graph, most)
-        if rest:
-            seconds += self._plan.seconds(graph, rest)
-        return seconds * self._drift.get(graph, 1.0)
+        return self._planned(graph, rows) * self._drift.get(graph, 1.0)
 
     def add(self, work: Work) -> None:
         """Let `work` wait."""
-        work.stamp = next(self._stamps)
-        self._queues.setdefault(work.key, deque()).append(work)
+        work.turn = (self._served + self._planned(work.graph, work.rows), next(self._numbers))
+        insort(self._queues.setdefault(work.key, []), work, key=_turn)
         self._rows[work.key] = self._rows.get(work.key, 0) + work.rows
         if work.rows > self._plan.most(work.graph):
             self._long.setdefault(work.key, set()).add(work)
+        if work.deadline is not None:
+            self._earliest[work.key] = min(self._earliest.get(work.key, math.inf), work.deadline)
 
     def drop(self, work: Work) -> None:
-        """Nobody wants `work` any more: its rows stop counting now, its place is skipped later."""
-        if not work.dead:
-            work.dead = True
-            self._long.get(work.key, set()).discard(work)
-            if work.key in self._rows:
-                self._rows[work.key] -= work.rows - work.taken
+        """Nobody wants `work` any more: what waits of it leaves the line."""
+        if not work.dead and work.taken < work.rows:
+            queue = self._queues[work.key]
+            del queue[bisect_left(queue, work.turn, key=_turn)]
+            self._rows[work.key] -= work.rows - work.taken
+            self._left(work)
+        work.dead = True
 
     def take(self, now: float) -> tuple[list[Part], list[Work]]:
         """The next batch, rows of one graph as the plan has it, and the works found expired.
 
-        The graph is the one whose turn came first; within it, works go in order of turns.
+        The graph is that of the first turn; within it, works go in order of turns.
         """
         parts: list[Part] = []
         expired: list[Work] = []
         while not parts and self._queues:
-            key = min(self._queues, key=lambda key: self._queues[key][0].stamp)
-            queue = self._queues[key]
-            expired += self._expire(queue, now)
-            room = self._plan.take(key[0], self._rows[key]) if queue else 0
-            while room:
-                work = queue.popleft()
-                if work.dead:
-                    continue
-                rows = min(room, work.rows - work.taken)
-                parts.append(Part(work, work.taken, work.taken + rows))
-                work.started_at = work.started_at or now
-                work.taken += rows
-                room -= rows
-                self._rows[key] -= rows
-                if work.taken < work.rows:  # no room is left, so this ends the batch
-                    work.stamp = next(self._stamps)
-                    queue.append(work)
-                else:
-                    self._long.get(key, set()).discard(work)
-            if not queue:
-                del self._queues[key], self._rows[key]
-                self._long.pop(key, None)
+            key = min(self._queues, key=lambda key: self._queues[key][0].turn)
+            if late := self._late(key, now):
+                for work in late:
+                    self.drop(work)
+                expired += late
+                continue  # without them it may be another graph's turn
+            parts = self._taken(key, self._plan.take(key[0], self._rows[key]))
+            for part in parts:
+                if part.work.started_at is None:
+                    part.work.started_at = now
         return parts, expired
+
+    def _taken(self, key: Key, rows: int) -> list[Part]:
+        """The first so many rows of a queue, taken out of it."""
+        parts = []
+        left = rows
+        for work in self._queues[key]:
+            some = min(left, work.rows - work.taken)
+            parts.append(Part(work, work.taken, work.taken + some))
+            work.taken += some
+            left -= some
+            if not left:
+                break
+        whole = [part.work for part in parts if part.work.taken == part.work.rows]
+        del self._queues[key][: len(whole)]  # all but the last are whole
+        self._rows[key] -= rows
+        self._served += self._planned(key[0], rows)
+        for work in whole:
+            self._left(work)
+        return parts
 
     def record(self, parts: list[Part], outputs: list[Array], seconds: float) -> list[Work]:
         """Hand each work its rows of a batch's outputs; the works that are complete with it."""
-        graph, rows = parts[0].work.graph, len(outputs[0])
-        found = seconds / self._plan.seconds(graph, rows)
-        self._drift[graph] = _MEMORY * self._drift.get(graph, 1.0) + (1 - _MEMORY) * found
+        rows = len(outputs[0])
         complete: list[Work] = []
         row = 0
         for work, start, stop in parts:
@@ -183,23 +198,42 @@ class Line:
                 complete.append(work)
         return complete
 
-    def _expire(self, queue: deque[Work], now: float) -> list[Work]:
-        """Drop the works at the head that are dead or late, and all late ones behind them."""
-        late = [w for w in queue if not w.dead and w.deadline is not None and w.deadline <= now]
-        for work in late:
-            self.drop(work)
-        while queue and queue[0].dead:
-            queue.popleft()
-        return late
+    def learn(self, graph: str, rows: int, seconds: float) -> None:
+        """A batch kept its thread busy for so long, from one turn to the next."""
+        drift = self._drift.get(graph, 1.0)
+        found = min(seconds / self._plan.seconds(graph, rows), _SURPRISE * drift)
+        self._drift[graph] = _MEMORY * drift + (1 - _MEMORY) * found
 
-    def _seconds(self, key: Key, rows: int) -> float:
-        return self.seconds(key[0], rows) if rows else 0.0
+    def _late(self, key: Key, now: float) -> list[Work]:
+        """Those of a queue whose deadline has passed; it is searched only when one may have."""
+        if self._earliest.get(key, math.inf) > now:
+            return []
+        deadlines = [(w, w.deadline) for w in self._queues[key] if w.deadline is not None]
+        self._earliest[key] = min((d for _, d in deadlines if d > now), default=math.inf)
+        return [work for work, deadline in deadlines if deadline <= now]
 
-    def _rows_ahead(self, key: Key, turns: int) -> int:
-        rows, most = self._rows[key], self._plan.most(key[0])
-        for work in self._long.get(key, ()):
-            rows -= max(0, work.rows - work.taken - turns * most)
-        return rows
+    def _left(self, work: Work) -> None:
+        """A work is out of its queue; the queue goes with the last of it."""
+        key = work.key
+        self._long.get(key, set()).discard(work)
+        if key in self._queues and not self._queues[key]:
+            del self._queues[key], self._rows[key]
+            self._long.pop(key, None)
+            self._earliest.pop(key, None)
+
+    def _planned(self, graph: str, rows: int) -> float:
+        most = self._plan.most(graph)
+        full, rest = divmod(rows, most)
+        seconds = full * self._plan.seconds(graph, most)
+        return seconds + self._plan.seconds(graph, rest) if rest else seconds
+
+    def _rows_ahead(self, key: Key, turn: float) -> int:
+        after = [work for work in self._long.get(key, ()) if work.turn[0] > turn]
+        return self._rows[key] - sum(work.rows - work.taken for work in after)
+
+
+def _turn(work: Work) -> tuple[float, int]:
+    return work.turn
 
 
 def halves(parts: list[Part]) -> tuple[list[Part], list[Part]]:

@@ -83,8 +83,11 @@ class Registry:
         ]
         self.models = sorted(found, key=lambda model: (model.name, model.version))
 
-    def load(self) -> None:
-        """Find, open and warm up all; afterwards each model is ready or failed."""
+    def load(self, slot: int = 0) -> None:
+        """Find, open and warm up all; afterwards each model is ready or failed.
+
+        `slot` is the number of this process among the server's workers.
+        """
         try:
             self.find()
         except BundleError as error:
@@ -97,7 +100,7 @@ class Registry:
         for model in self.models:
             if self._closed.is_set():
                 return
-            self._load(model)
+            self._load(model, slot)
 
     def get(self, ref: str) -> Model:
         """The model called `NAME`, `NAME@VERSION` or `default`.
@@ -151,9 +154,9 @@ class Registry:
     def _usable(self) -> list[Model]:
         return [model for model in self.models if model.state != "failed"]
 
-    def _load(self, model: Model) -> None:
+    def _load(self, model: Model, slot: int) -> None:
         try:
-            model.loaded = self._open(model)
+            model.loaded = self._open(model, slot)
         except (BundleError, DeviceError, MemoryError) as error:
             model.reason = str(error) or "not enough memory"
         # Warming up runs the model's own graphs, and onnxruntime's errors have no common base.
@@ -166,16 +169,17 @@ class Registry:
         else:
             log.info("model %s is ready on %s", model.ref, model.loaded.engine.device)
 
-    def _open(self, model: Model) -> Loaded:
+    def _open(self, model: Model, slot: int) -> Loaded:
         bundle = read(model.path, name=model.name, version=model.version)
         check_inputs(bundle)
         memory.check_fits(bundle, free=memory.free_memory())
-        engine = Engine(bundle, device=self._settings.device, threads=self._settings.threads)
+        settings = self._settings
+        engine = Engine(bundle, device=settings.device, threads=settings.threads, slot=slot)
         engine.warm_up()
         batcher = Batcher(
             engine.run,
-            plan=tuning.costs_of(engine, self._settings.cache),
-            queue_limit=self._settings.queue_images,
+            plan=tuning.costs_of(engine, settings.cache),
+            queue_limit=settings.queue_images,
             workers=engine.workers,
             on_batch=self._counting(model.name),
         )

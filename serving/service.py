@@ -1,8 +1,9 @@
 """The service as BentoML runs it: `bentoml serve serving.service:Biject`.
 
-Our app is mounted for the fast paths, with every input and output format.  The typed methods go
-the same way in JSON, so that BentoML's clients, its schema and BentoCloud work.  Images travel as
-text in all of them: BentoML would fetch a URL that a client sends in place of a file.
+Our app stands in front of BentoML's and answers for its own paths, health included, with every
+input and output format.  The typed methods go the same way in JSON, so that BentoML's clients, its
+schema and BentoCloud work.  Images travel as text in all of them: BentoML would fetch a URL that a
+client sends in place of a file.
 """
 
 import logging
@@ -17,12 +18,11 @@ from bentoml.exceptions import BentoMLException
 from pydantic import ValidationError
 from starlette.responses import Response
 
-from serving import logs, telemetry
-from serving.app import routes_app
+from serving import logs, tracing, workers
+from serving.app import in_front_of
 from serving.attendance import ClientGone
 from serving.deployment import Deployment
-from serving.edge import Edge
-from serving.errors import NotReady, ServingError
+from serving.errors import ServingError
 from serving.routes.native import Native
 from serving.routes.parameters import FRAMES, STRENGTH, VARIATIONS
 from serving.scoring import FPR
@@ -31,13 +31,16 @@ from serving.settings import BadSetting, Settings
 
 def _settings() -> Settings:
     try:
-        return Settings.from_env(os.environ)
+        settings = Settings.from_env(os.environ)
+        workers.check_number(settings.workers)
+        tracing.check(settings.tracing)
     except BadSetting as error:
         sys.exit(f"biject: {error}")  # while BentoML imports this: not a traceback's business
+    return settings
 
 
 SETTINGS: Final = _settings()
-DEPLOYMENT: Final = Deployment(SETTINGS)
+DEPLOYMENT: Final = Deployment(SETTINGS, crew=workers.crew(SETTINGS.workers))
 _NATIVE: Final = Native(DEPLOYMENT)
 Json = dict[str, Any]
 
@@ -45,30 +48,27 @@ Json = dict[str, Any]
 @bentoml.service(
     name="biject",
     workers=SETTINGS.workers,
-    # These three cost more than the work does; the figures at /metrics are our own.
+    # These three cost more than the work does; the log of requests and the figures are our own.
     logging={"access": {"enabled": False}},
     metrics={"enabled": False},
-    tracing={"excluded_urls": ".*"},
-    # Deadlines and back pressure are ours: BentoML's would cut in with words of their own.
-    traffic={"timeout": 86_400},
+    tracing=tracing.for_bentoml(SETTINGS.tracing),
+    # Deadlines and back pressure are ours, and BentoML's would cut in with words of their own: its
+    # deadline comes after ours.  Not long after: it keeps a timer per request until then.
+    traffic={"timeout": SETTINGS.deadline_ms / 1e3 + 10},
 )
-@bentoml.asgi_app(routes_app(DEPLOYMENT), path="/")
 class Biject:
     """Images to latents and back.  `model` is NAME, NAME@VERSION or `default`; images are data
     URIs or base64, one string each; None stands for the default of a parameter."""
 
-    def __is_ready__(self) -> bool:
-        try:
-            DEPLOYMENT.check_ready()
-        except NotReady as error:
-            telemetry.current().error = error  # the outer middleware says why
-            return False
-        return True
-
     @bentoml.on_startup
-    def log_as_set(self) -> None:
+    async def start(self) -> None:
         logs.configure(SETTINGS.log)
         logging.getLogger("bentoml._internal.server.http_app").addFilter(_worth_a_traceback)
+        DEPLOYMENT.start()
+
+    @bentoml.on_shutdown
+    async def stop(self) -> None:
+        await DEPLOYMENT.stop()
 
     @bentoml.api
     async def encode(
@@ -148,4 +148,4 @@ async def _answer(verb: str, model: str, items: Sequence[Any], **given: Any) -> 
     return response
 
 
-Biject.add_asgi_middleware(Edge, deployment=DEPLOYMENT)  # type: ignore[attr-defined]
+Biject.add_asgi_middleware(in_front_of, deployment=DEPLOYMENT)  # type: ignore[attr-defined]

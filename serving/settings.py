@@ -1,7 +1,7 @@
 """What a person may set about the server: read once from the environment, frozen, checked."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, get_args
 from serving.engine import DEVICES, Device
 
 LogFormat = Literal["text", "json"]
+Exporter = Literal["otlp"]
 BUNDLES: Final = Path(__file__).resolve().parent / "bundles"  # the models that ship
 
 
@@ -36,6 +37,8 @@ class Settings:
     threads: int = 0  # engine threads per process on a CPU; 0: one per usable core
     cache: Path | None = None  # folder for measured costs of batches; None: the user's cache
     log: LogFormat = "text"
+    access_log: bool = False
+    tracing: Exporter | None = None  # where traces go
 
     def __post_init__(self) -> None:
         for name in _POSITIVE:
@@ -48,11 +51,11 @@ class Settings:
                 f"{VARIABLES['queue_images']} ({self.queue_images}) must not be below "
                 f"{VARIABLES['max_images']} ({self.max_images})"
             )
-        for name, known in (("device", DEVICES), ("log", get_args(LogFormat))):
-            if getattr(self, name) not in known:
+        for name, known in CHOICES.items():
+            value = getattr(self, name)
+            if value is not None and value not in known:
                 raise BadSetting(
-                    f"{VARIABLES[name]} must be one of {', '.join(known)}, "
-                    f"got {getattr(self, name)!r}"
+                    f"{VARIABLES[name]} must be one of {', '.join(known)}, got {value!r}"
                 )
 
     @classmethod
@@ -69,6 +72,8 @@ class Settings:
                 continue
             if name in _INTEGERS:
                 values[name] = _integer(variable, text)
+            elif name == "access_log":
+                values[name] = _yes(variable, text)
             elif name in _LISTS:
                 values[name] = tuple(part.strip() for part in text.split(",") if part.strip())
             else:
@@ -79,9 +84,14 @@ class Settings:
 _NAMES: Final = (
     "models", "default", "device", "api_keys", "admin_keys", "max_body_bytes", "max_images",
     "max_pixels", "max_frames", "queue_images", "deadline_ms", "cors_origins", "workers",
-    "threads", "cache", "log",
+    "threads", "cache", "log", "access_log", "tracing",
 )  # fmt: skip
 VARIABLES: Final[Mapping[str, str]] = {name: f"BIJECT_{name.upper()}" for name in _NAMES}
+CHOICES: Final[Mapping[str, Sequence[str]]] = {
+    "device": DEVICES,
+    "log": get_args(LogFormat),
+    "tracing": get_args(Exporter),
+}
 _POSITIVE: Final = (
     "max_body_bytes", "max_images", "max_pixels", "max_frames", "queue_images", "deadline_ms",
     "workers",
@@ -95,3 +105,11 @@ def _integer(variable: str, text: str) -> int:
     if not re.fullmatch(r"[+-]?[0-9]{1,18}", text):
         raise BadSetting(f"{variable} must be a whole number, got {text!r}")
     return int(text)
+
+
+def _yes(variable: str, text: str) -> bool:
+    words = {"1": True, "true": True, "yes": True, "on": True}
+    words |= {"0": False, "false": False, "no": False, "off": False}
+    if text.lower() not in words:
+        raise BadSetting(f"{variable} must be true or false, got {text!r}")
+    return words[text.lower()]

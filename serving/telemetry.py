@@ -75,6 +75,7 @@ class Metrics:
     def __init__(self) -> None:
         registry = CollectorRegistry()
         self._registry = registry
+        self._answers: dict[tuple[str, str, int], tuple[Counter, Histogram | None]] = {}
         self.requests = Counter(
             "biject_requests", "Answers.", ["model", "verb", "status"], registry=registry
         )
@@ -115,10 +116,16 @@ class Metrics:
 
     def answered(self, trace: Trace, status: int) -> None:
         """Count an answer that is about to start."""
-        self.requests.labels(trace.model, trace.verb, str(status)).inc()
-        if trace.verb:
-            seconds = time.monotonic() - trace.started
-            self.latency.labels(trace.model, trace.verb).observe(seconds)
+        key = (trace.model, trace.verb, status)
+        if key not in self._answers:  # looking a label up takes longer than counting
+            self._answers[key] = (
+                self.requests.labels(trace.model, trace.verb, str(status)),
+                self.latency.labels(trace.model, trace.verb) if trace.verb else None,
+            )
+        requests, latency = self._answers[key]
+        requests.inc()
+        if latency is not None:
+            latency.observe(time.monotonic() - trace.started)
 
     def computed(self, model: str, graph: str, rows: int, seconds: float) -> None:
         """Count a batch."""

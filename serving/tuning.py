@@ -69,8 +69,9 @@ def measure(engine: Engine, budget: float = BUDGET) -> Costs:
 def _measured(engine: Engine, graph: str, pool: ThreadPoolExecutor, end: float) -> dict[int, float]:
     tensors = engine.bundle.manifest.graphs[graph].inputs
     points: dict[int, float] = {}
+    sizes: Sequence[int] = engine.buckets or _SIZES
     for turn in range(_TURNS):
-        for rows in engine.buckets or _SIZES:
+        for rows in sizes:
             below = max((n for n in points if n <= rows), default=0)
             expected = points[below] * rows / below if below else 0.0
             late = time.monotonic() + expected > end
@@ -78,7 +79,15 @@ def _measured(engine: Engine, graph: str, pool: ThreadPoolExecutor, end: float) 
                 break
             inputs = [_noise(tensor, rows) for tensor in tensors]
             running = [pool.submit(_seconds, engine, graph, inputs) for _ in range(engine.workers)]
-            seconds = max(median(run.result() for run in running), 1e-9)
+            try:
+                seconds = max(median([run.result() for run in running]), 1e-9)
+            # Too large for memory, say: what onnxruntime raises has no common base.
+            except Exception as error:
+                if not points or engine.buckets:
+                    raise
+                log.warning("%s fails on %d rows, so it gets fewer: %s", graph, rows, error)
+                sizes = [size for size in sizes if size < rows]
+                break
             points[rows] = min(points.get(rows, math.inf), seconds)
     return points
 

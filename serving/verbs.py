@@ -35,6 +35,14 @@ _PARAMETERS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     }
 )
 VERBS: Final = tuple(_PARAMETERS)
+_FIRST: Final[Mapping[str, str]] = MappingProxyType(
+    {"interpolate": "encode", "vary": "encode", "sample": "decode"}
+)
+
+
+def first_graph(verb: str) -> str:
+    """The graph that `verb` runs first; most run the one of their own name."""
+    return _FIRST.get(verb, verb)
 
 
 class Runner(Protocol):

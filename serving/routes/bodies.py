@@ -1,6 +1,7 @@
 """Request bodies taken apart: bytes and a Content-Type to a `Payload`, without looking at pixels.
 
-Nothing here waits or touches a network; whoever has the whole body may call it on any thread.
+Nothing but `whole` waits or touches a network; whoever has the whole body may call the rest on any
+thread.
 """
 
 import json
@@ -13,6 +14,7 @@ import orjson
 from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
+from starlette.types import Receive
 
 from serving.containers import kind_of
 from serving.errors import BadRequest, TooLarge, UnsupportedType
@@ -35,6 +37,17 @@ class Payload:
     rows: object = None  # from JSON: numbers, unchecked
     npy: bytes | None = None
     given: Sequence[Given] = ()
+
+
+async def whole(receive: Receive) -> bytes:
+    """The body of a request; one that came in one piece is not copied."""
+    pieces = []
+    more = True
+    while more:
+        message = await receive()
+        pieces.append(message.get("body", b""))
+        more = message.get("more_body", False)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def read(body: bytes, content_type: str, wanted: Wanted | None, *, max_items: int) -> Payload:

@@ -90,7 +90,9 @@ async def _decoded(
 
     starts = range(0, len(files), _SLICE)
     pieces = [deployment.aside(lambda start=start: decode(start)) for start in starts]  # type: ignore[misc]
-    problems = [problem for piece in await asyncio.gather(*pieces) for problem in piece]
+    # Most requests are of one piece, which needs no task of its own.
+    found = [await pieces[0]] if len(pieces) == 1 else await asyncio.gather(*pieces)
+    problems = [problem for piece in found for problem in piece]
     if problems:
         raise _together(problems, len(files))
     return out

@@ -1,14 +1,16 @@
 """The native dialect: POST /v1/models/{model}/{verb}, and what BentoML's typed methods share."""
 
+import functools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from serving import problems, telemetry, verbs
-from serving.attendance import ClientGone, attended
+from serving.attendance import attended
 from serving.deployment import Deployment
 from serving.errors import ServingError, Unprocessable
 from serving.queueing import Answer, Array
@@ -19,7 +21,6 @@ from serving.routes.parameters import Given
 from serving.telemetry import Trace
 
 _SMALL: Final = 65_536  # bytes of body that are taken apart on the event loop itself
-_CLIENT_CLOSED: Final = 499  # nginx's; only logs and figures ever see it
 
 
 class BatchRunner:
@@ -39,20 +40,21 @@ class BatchRunner:
         return answer
 
 
-def guarded(
-    endpoint: Callable[[Request], Awaitable[Response]],
-) -> Callable[[Request], Awaitable[Response]]:
-    """The endpoint, with our errors as answers."""
+def route(path: str, answer: Callable[[Request], Awaitable[Response]], *methods: str) -> Route:
+    """A route to `answer`, without what Starlette puts around a function.
 
-    async def answer(request: Request) -> Response:
-        try:
-            return await endpoint(request)
-        except ServingError as error:
-            return problems.response(error, telemetry.current().request_id)
-        except ClientGone:
-            return Response(status_code=_CLIENT_CLOSED)
+    Errors are the outer middleware's to answer, and requests hold nothing that must be closed.
+    """
+    return Route(path, _Endpoint(answer), methods=methods)
 
-    return answer
+
+class _Endpoint:
+    def __init__(self, answer: Callable[[Request], Awaitable[Response]]) -> None:
+        self._answer = answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = await self._answer(Request(scope, receive))
+        await response(scope, receive, send)
 
 
 class Native:
@@ -64,19 +66,13 @@ class Native:
     def routes(self) -> list[Route]:
         """POST for each verb; GET as well for `sample`, so that an <img> can show it."""
         return [
-            Route(
+            route(
                 f"/v1/models/{{model}}/{verb}",
-                guarded(self._endpoint(verb)),
-                methods=["GET", "POST"] if verb == "sample" else ["POST"],
+                functools.partial(self._answer, verb),
+                *(("GET", "POST") if verb == "sample" else ("POST",)),
             )
             for verb in verbs.VERBS
         ]
-
-    def _endpoint(self, verb: str) -> Callable[[Request], Awaitable[Response]]:
-        async def endpoint(request: Request) -> Response:
-            return await self._answer(verb, request)
-
-        return endpoint
 
     async def _answer(self, verb: str, request: Request) -> Response:
         trace = telemetry.current()
@@ -84,7 +80,9 @@ class Native:
         offered = answers.formats(verb, model.manifest)
         media_type = answers.negotiate(",".join(request.headers.getlist("accept")), offered)
         given = bodies.query(request.scope["query_string"])
-        body = b"" if request.method == "GET" else await request.body()
+        body = b"" if request.method == "GET" else await bodies.whole(request.receive)
+        # What cannot be done in time is not decoded first: that is most of what a refusal costs.
+        model.ready.batcher.check(verbs.first_graph(verb), 1, trace.deadline)
         async with attended(request.receive, trace.deadline):
             payload = await self._payload(verb, model, body, request.headers)
             values = self._values(verb, model, [*given, *payload.given])

@@ -10,7 +10,7 @@ from starlette.routing import Route
 from serving import telemetry
 from serving.deployment import Deployment
 from serving.registry import Model
-from serving.routes.native import guarded
+from serving.routes.native import route
 from serving.verbs import VERBS
 
 _INDEX: Final = """\
@@ -34,12 +34,13 @@ class Operations:
     def routes(self) -> list[Route]:
         """All with GET."""
         return [
-            Route("/", guarded(self._index)),
-            Route("/v1/models", guarded(self._models)),
-            Route("/v1/models/{model}", guarded(self._model)),
-            Route("/livez", guarded(self._alive)),
-            Route("/readyz", guarded(self._ready)),
-            Route("/metrics", guarded(self._metrics)),
+            route("/", self._index, "GET"),
+            route("/v1/models", self._models, "GET"),
+            route("/v1/models/{model}", self._model, "GET"),
+            route("/livez", self._alive, "GET"),
+            route("/healthz", self._alive, "GET"),  # BentoML's name for it
+            route("/readyz", self._ready, "GET"),
+            route("/metrics", self._metrics, "GET"),
         ]
 
     async def _index(self, request: Request) -> Response:

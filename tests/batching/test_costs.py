@@ -95,6 +95,8 @@ def test_without_buckets_nothing_is_padded() -> None:
         ({}, (), "positive"),
         ({0: 1.0}, (), "positive"),
         ({1: 0.0}, (), "positive"),
+        ({1: 1.0, 2: float("nan")}, (), "positive"),
+        ({1: float("inf")}, (), "positive"),
         ({1: 1.0, 2: 1.0}, (1, 4), "bucket 4 was not measured"),
     ],
 )

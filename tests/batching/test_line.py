@@ -48,13 +48,41 @@ def test_a_batch_is_what_waits_in_order(loop: asyncio.AbstractEventLoop, line: L
     assert (line.rows, taken(line, 10)) == (0, [])
 
 
-def test_long_work_takes_turns_with_short(loop: asyncio.AbstractEventLoop, line: Line) -> None:
+def test_short_work_passes_long_work_that_is_partly_done(
+    loop: asyncio.AbstractEventLoop, plan: Fixed, line: Line
+) -> None:
+    plan.rows = 4
     long, short = work(loop, 10), work(loop, 1)
     line.add(long)
     assert taken(line, 4) == [(long, 0, 4)]
     line.add(short)
-    assert taken(line, 4) == [(long, 4, 8)]  # its turn came again before the short one arrived
-    assert taken(line, 4) == [(short, 0, 1), (long, 8, 10)]
+    assert taken(line, 4) == [(short, 0, 1), (long, 4, 7)]
+    assert taken(line, 4) == [(long, 7, 10)]
+
+
+def test_equals_are_served_one_after_another(
+    loop: asyncio.AbstractEventLoop, plan: Fixed, line: Line
+) -> None:
+    plan.rows = 4
+    a, b = work(loop, 6), work(loop, 6)
+    line.add(a)
+    line.add(b)
+    batches = [taken(line, 4) for _ in range(3)]
+    assert batches == [[(a, 0, 4)], [(a, 4, 6), (b, 0, 2)], [(b, 2, 6)]]
+
+
+def test_short_work_that_never_ends_passes_long_work_for_no_longer_than_it_takes(
+    loop: asyncio.AbstractEventLoop, plan: Fixed, line: Line
+) -> None:
+    plan.rows = 4
+    long = work(loop, 40)  # ten batches
+    line.add(long)
+    line.add(work(loop, 4))
+    passed = 0
+    while taken(line, 4)[0][0] is not long:
+        passed += 1
+        line.add(work(loop, 4))
+    assert passed == 9
 
 
 def test_only_work_of_one_graph_and_shape_is_merged(
@@ -107,26 +135,27 @@ def test_the_wait_is_predicted_from_the_plan_and_from_what_was_found(
     assert line.ahead("g", 1) == 2.0  # 5 rows are two batches
     assert line.ahead("other", 1) == 2.0  # the same engine computes them all
     parts, _ = line.take(1.0)
-    assert line.record(parts, [np.zeros((4, 1))], 3.0) == [parts[0].work]
+    assert line.record(parts, [np.zeros((4, 1))], 2.0) == [parts[0].work]
+    line.learn("g", 4, 3.0)
     assert line.ahead("g", 1) == pytest.approx(1.2)  # one batch, 0.9 * 1 + 0.1 * 3 times as slow
     assert line.seconds("g", 9) == pytest.approx(3.6)
     assert line.seconds("other", 9) == 3.0
 
 
-def test_of_long_work_only_the_turns_before_ours_count(
+def test_long_work_whose_turn_comes_later_is_not_waited_for(
     loop: asyncio.AbstractEventLoop, plan: Fixed, line: Line
 ) -> None:
     plan.rows, plan.time = 4, 1.0
     long, short = work(loop, 100), work(loop, 4)
     line.add(long)
     line.add(short)
-    assert line.ahead("g", 1) == 2.0  # a batch of each
-    assert line.ahead("g", 8) == 3.0  # two of the long one
+    assert line.ahead("g", 1) == 1.0
+    assert line.ahead("g", 8) == 1.0
     assert line.ahead("g", 400) == 26.0
-    line.take(1.0)
+    assert taken(line, 4) == [(short, 0, 4)]
     assert line.ahead("g", 400) == 25.0
     line.drop(long)
-    assert line.ahead("g", 400) == 1.0
+    assert line.ahead("g", 400) == 0.0
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -199,7 +199,7 @@ def _folder(parent: Path, name: str) -> Path:
 def test_a_device_that_is_not_there_is_refused(
     oracle_bundle: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("serving.engine._why_not_cuda", lambda: "there is none")
+    monkeypatch.setattr("serving.engine._gpus", lambda: (0, "there is none"))
     refused(2, "there is none", "encode", oracle_bundle, photos, "--json", "--device", "cuda")
 
 

@@ -115,7 +115,7 @@ def test_a_host_that_does_not_exist_is_wrong_use(oracle_models: Path) -> None:
 def test_cuda_without_cuda_does_not_start(
     oracle_models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("serving.engine._why_not_cuda", lambda: "there is none")
+    monkeypatch.setattr("serving.engine._gpus", lambda: (0, "there is none"))
     assert "there is none" in refused(str(oracle_models), "--device", "cuda", code=2)
 
 

@@ -89,6 +89,8 @@ def test_every_setting_is_documented_with_flag_and_default(name: str) -> None:
     value = getattr(Settings(), name)
     if isinstance(value, Path):
         value = value.relative_to(ROOT).as_posix()
+    if isinstance(value, bool):
+        value = str(value).lower()
     assert default == ("none" if value in (None, ()) else str(value))
     assert meaning
 

@@ -153,7 +153,7 @@ def test_cuda_without_a_driver_is_refused(
 
 @pytest.mark.skipif(
     "CUDAExecutionProvider" not in ort.get_available_providers()
-    or engine_module._why_not_cuda() is None,
+    or engine_module._gpus()[1] is None,
     reason="needs a build for CUDA on a machine without it",
 )
 def test_a_session_that_lands_on_the_cpu_is_not_called_cuda(
@@ -163,7 +163,7 @@ def test_a_session_that_lands_on_the_cpu_is_not_called_cuda(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     """As where the driver is there and CUDA's libraries are not: onnxruntime falls back."""
-    monkeypatch.setattr(engine_module, "_why_not_cuda", lambda: None)
+    monkeypatch.setattr(engine_module, "_gpus", lambda: (1, None))
     bundle = read(oracle_bundle)
     with pytest.raises(DeviceError, match="could not load its CUDA libraries"):
         Engine(bundle, device="cuda")
@@ -180,7 +180,7 @@ def test_the_driver_without_a_device_is_no_cuda(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(ort, "get_available_providers", lambda: [engine_module._CUDA])
     monkeypatch.setattr(ctypes, "CDLL", lambda name: Driver())
-    assert engine_module._why_not_cuda() == "the NVIDIA driver shows no device"
+    assert engine_module._gpus()[1] == "the NVIDIA driver shows no device"
 
 
 def test_a_graph_that_onnxruntime_refuses_is_named(oracle_bundle: Path) -> None:
@@ -284,3 +284,10 @@ def test_nonsense_settings_are_refused(oracle_bundle: Path, device: Any, threads
 def test_workers_are_the_threads_asked_for_or_the_usable_cores(oracle_bundle: Path) -> None:
     assert Engine(read(oracle_bundle), device="cpu", threads=3).workers == 3
     assert Engine(read(oracle_bundle), device="cpu").workers == usable_cores() >= 1
+
+
+@pytest.mark.parametrize(
+    ("gpus", "taken"), [(0, [0, 0, 0]), (1, [0, 0, 0]), (2, [0, 1, 0]), (4, [0, 1, 2])]
+)
+def test_workers_take_turns_at_the_gpus(gpus: int, taken: list[int]) -> None:
+    assert [engine_module.device_id(slot, gpus) for slot in range(3)] == taken

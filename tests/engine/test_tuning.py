@@ -65,6 +65,25 @@ def test_with_buckets_each_is_measured(oracle_bundle: Path) -> None:
     assert costs.buckets == (2, 4, 32)
 
 
+class Small(Engine):
+    """Has memory for ten rows at once."""
+
+    def run(self, graph: str, inputs: Sequence[Any]) -> list[Any]:
+        if len(inputs[0]) > 10:
+            raise RuntimeError("Failed to allocate memory")
+        return super().run(graph, inputs)
+
+
+def test_sizes_that_fail_are_left_out(
+    oracle_bundle: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    costs = tuning.measure(Small(read(oracle_bundle), device="cpu", threads=2))
+    assert all(set(points) == {1, 2, 4, 8} for points in costs.points.values())
+    assert "encode fails on 16 rows" in caplog.text
+    with pytest.raises(RuntimeError):
+        tuning.measure(Small(read(oracle_bundle), device="cpu", buckets=(2, 16)))
+
+
 def test_a_table_is_measured_once(engine: Engine, tmp_path: Path) -> None:
     first = tuning.costs_of(engine, tmp_path)
     (file,) = tmp_path.iterdir()

@@ -20,7 +20,7 @@ from serving import telemetry
 from serving.attendance import ClientGone, attended
 from serving.deployment import Deployment
 from serving.edge import Edge
-from serving.errors import NotReady
+from serving.errors import DeadlineExceeded, NotReady
 from serving.registry import Registry
 from serving.settings import Settings
 
@@ -297,9 +297,9 @@ def test_it_is_not_ready_before_all_is_warm(serve: Serve, monkeypatch: pytest.Mo
     go = threading.Event()
     load = Registry._load
 
-    def slowly(registry: Registry, model: Any) -> None:
+    def slowly(registry: Registry, model: Any, slot: int) -> None:
         assert go.wait(10)
-        load(registry, model)
+        load(registry, model, slot)
 
     monkeypatch.setattr(Registry, "_load", slowly)
     with serve(wait=False) as running:
@@ -335,6 +335,23 @@ def test_an_error_nobody_foresaw_is_a_problem_without_its_inner_parts(
     assert "inner parts" in caplog.text
 
 
+def test_a_deadline_ends_the_work_and_another_cancellation_is_not_swallowed() -> None:
+    async def late() -> None:
+        async with attended(None, time.monotonic() + 0.05):
+            await asyncio.sleep(10)
+
+    async def scenario() -> None:
+        with pytest.raises(DeadlineExceeded):
+            await late()
+        work = asyncio.create_task(late())
+        await asyncio.sleep(0.01)
+        work.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await work
+
+    asyncio.run(scenario())
+
+
 @pytest.mark.parametrize("seconds", [10, 0])
 def test_work_of_a_client_that_left_ends_and_no_cancellation_strikes_later(seconds: float) -> None:
     async def scenario() -> None:
@@ -346,6 +363,7 @@ def test_work_of_a_client_that_left_ends_and_no_cancellation_strikes_later(secon
 
         async def work() -> None:
             async with attended(receive, time.monotonic() + 20):
+                await asyncio.sleep(0.1)  # long enough to be watched
                 gone.set()
                 await asyncio.sleep(seconds)  # 0: the watcher strikes as the work ends
 
@@ -353,5 +371,8 @@ def test_work_of_a_client_that_left_ends_and_no_cancellation_strikes_later(secon
             await work()
             assert seconds == 0
         await asyncio.sleep(0.01)
+        task = asyncio.current_task()
+        assert task is not None
+        assert task.cancelling() == 0
 
     asyncio.run(scenario())

@@ -183,6 +183,22 @@ def test_a_full_queue_says_when_to_return(serve: Callable[..., Any], gate: Gate)
         assert first.result().status_code == waits.result().status_code == 200
 
 
+def test_what_is_refused_is_not_decoded_first(serve: Callable[..., Any], gate: Gate) -> None:
+    with serve(threads=1, queue_images=50, max_images=50) as running, ThreadPoolExecutor(2) as pool:
+        url = f"http://127.0.0.1:{running.port}{V}encode"
+        bad: Any = {"content": b"no image", "headers": {"Content-Type": "image/png"}}
+        assert httpx.post(url, **bad).status_code == 422
+        gate.open.clear()
+        first = pool.submit(httpx.post, url, content=npy(1), headers=NPY)
+        gate.waiting.acquire()
+        waits = pool.submit(httpx.post, url, content=npy(50), headers=NPY)
+        batcher = running.deployment.registry.get("default").ready.batcher
+        until(lambda: batcher.queued == 50)
+        assert httpx.post(url, **bad).status_code == 429
+        gate.open.set()
+        assert first.result().status_code == waits.result().status_code == 200
+
+
 def test_work_whose_client_left_is_not_computed(serve: Callable[..., Any], gate: Gate) -> None:
     with serve(threads=1) as running, ThreadPoolExecutor(4) as pool:
         gate.open.clear()

@@ -51,6 +51,12 @@ def test_importing_a_room_does_not_wake_its_neighbours(room: str) -> None:
     assert set(modules(room)) <= loaded(modules(room))  # or nothing was tried
 
 
+def test_the_bare_server_loads_nothing_of_bentoml_or_opentelemetry() -> None:
+    tops = {name.split(".")[0] for name in loaded(("serving.bare",))}
+    assert tops & {"bentoml", "_bentoml_sdk", "_bentoml_impl", "opentelemetry"} == set()
+    assert "uvicorn" in tops
+
+
 def test_models_knows_of_serving_only_how_images_are_read() -> None:
     found = {name for name in loaded(modules("models")) if name.split(".")[0] == "serving"}
     assert found == SERVING_FOR_MODELS

@@ -1,6 +1,7 @@
 """The engine threads of one batcher: what each has in hand, and who replaces one that dies."""
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -24,7 +25,7 @@ class Hand:
     batches: int = 0  # finished
 
 
-class Crew:
+class EngineThreads:
     """`count` threads that run `work` until it returns.
 
     Args:
@@ -48,15 +49,23 @@ class Crew:
         self._count = count
         self._restart_delay = restart_delay
         self._closed = threading.Event()
-        self._lock = threading.Lock()  # guards the next two
-        self._threads: dict[threading.Thread, Hand] = {}
-        self.restarts = 0  # threads that died and were replaced
+        self._end = math.inf  # by time.monotonic(): nobody is replaced after that
+        self._lock = threading.Lock()  # guards the next three
+        self._threads: dict[threading.Thread, Hand] = {}  # those that work
+        self._started: list[threading.Thread] = []  # those too that died and wait to be replaced
+        self._restarts = 0
         for _ in range(count):
             self._start(restart_delay)
 
     @property
     def count(self) -> int:
         return self._count
+
+    @property
+    def restarts(self) -> int:
+        """Threads that died and were replaced."""
+        with self._lock:
+            return self._restarts
 
     def trouble(self) -> str | None:
         """What is wrong, as half a sentence; None if all threads do their work."""
@@ -75,19 +84,28 @@ class Crew:
         return sum(max(0.0, hand.expected - (now - hand.since)) for hand in hands)
 
     def close(self, end: float) -> None:
-        """Replace nobody any more, and wait for all to return, until `end` by time.monotonic()."""
-        self._closed.set()
-        with self._lock:
-            threads = list(self._threads)
-        for thread in threads:
-            thread.join(max(0.0, end - time.monotonic()))
+        """Wait for all to return, until `end` by time.monotonic(); replace nobody after that.
 
-    def _start(self, delay: float) -> None:
+        Until then those that died are replaced, and at once: somebody has to finish what waits.
+        """
+        self._end = end
+        self._closed.set()
+        while (left := end - time.monotonic()) > 0:
+            with self._lock:
+                alive = [thread for thread in self._started if thread.is_alive()]
+            if not alive:
+                return
+            alive[0].join(left)
+
+    def _start(self, delay: float, *, replaced: int = 0) -> None:
+        """Raises RuntimeError where no more threads are to be had."""
         hand = Hand()
         thread = threading.Thread(target=self._live, args=(hand, delay), name="engine", daemon=True)
         with self._lock:
+            thread.start()
             self._threads[thread] = hand
-        thread.start()
+            self._restarts += replaced
+            self._started = [one for one in self._started if one.is_alive()] + [thread]
 
     def _live(self, hand: Hand, delay: float) -> None:
         try:
@@ -99,8 +117,25 @@ class Crew:
             log.critical("an engine thread died; another takes its place", exc_info=True)
         with self._lock:
             del self._threads[threading.current_thread()]
-        self._lost(hand)
-        if not self._closed.wait(delay):
-            self.restarts += 1
+        try:
+            self._lost(hand)
+        finally:
+            self._replace(hand, delay)
+
+    def _replace(self, hand: Hand, delay: float) -> None:
+        """Start a successor after `delay`, and try again ever more slowly if that fails."""
+        while True:
+            if self._closed.is_set():
+                time.sleep(max(0.0, min(delay, self._end - time.monotonic())))
+            else:
+                self._closed.wait(delay)
+            if time.monotonic() >= self._end:
+                return
             longest = _LONGEST_DELAY * self._restart_delay
-            self._start(self._restart_delay if hand.batches else min(2 * delay, longest))
+            delay = self._restart_delay if hand.batches else min(2 * delay, longest)
+            try:
+                self._start(delay, replaced=1)
+                return
+            except RuntimeError:
+                log.exception("no engine thread could be started")
+                hand.batches = 0

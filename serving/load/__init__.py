@@ -1,0 +1,1 @@
+"""Load for a server: offered at a pace that is known, answers and failures counted by kind."""

@@ -1,0 +1,180 @@
+"""The worker processes of one server: how many there are, and how each of them stands.
+
+They share a folder.  Each worker holds an OS lock on a file there, its slot: a lock goes with its
+process, however that ends, so nobody is counted who is gone.  The figures for Prometheus are kept
+in the same folder; those of the dead that say how things stand now are taken out.
+"""
+
+import contextlib
+import itertools
+import json
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from prometheus_client.multiprocess import mark_process_dead
+
+from serving.settings import BadSetting
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+FIGURES: Final = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client's: where workers add up figures
+_SLOT: Final = "worker-"
+
+
+class _Record(NamedTuple):
+    """What a worker says of itself in its slot."""
+
+    pid: int
+    ready: bool
+
+
+def check_number(workers: int) -> None:
+    """Raises BadSetting for more workers than this system can keep count of."""
+    if workers > 1 and fcntl is None:
+        raise BadSetting(f"{workers} workers need file locks, which this system lacks: run one")
+
+
+def crew(wanted: int) -> "Crew | None":
+    """The crew of this process's parent, where there is more than a process that goes alone."""
+    return None if fcntl is None else Crew(wanted)
+
+
+def shared_folder(parent: int) -> Path:
+    """Where the workers that the process `parent` started meet."""
+    return Path(tempfile.gettempdir()) / f"biject-{parent}"
+
+
+class Crew:
+    """All workers of a server, seen by one of them, which `join`s before it says or asks anything.
+
+    Args:
+        wanted: How many there are to be.
+        folder: Where they meet; by default the one of the process that started this.
+    """
+
+    def __init__(self, wanted: int, folder: Path | None = None) -> None:
+        self._wanted = wanted
+        self._folder = shared_folder(os.getppid()) if folder is None else folder
+        self._slot: int | None = None
+
+    def join(self) -> int:
+        """Take the first slot that is free, and keep this process's figures beside it."""
+        with self._alone():
+            if not self._live():  # what is there was left by another server of the same number
+                for path in self._folder.glob("*.db"):
+                    path.unlink()
+            self._slot = next(slot for slot in itertools.count() if self._take(slot))
+            self._write(_Record(os.getpid(), ready=False))
+            # Whether there are such figures was settled when prometheus_client was imported.
+            if FIGURES in os.environ:
+                os.environ[FIGURES] = str(self._folder)
+        return self._slot
+
+    def tell(self, *, ready: bool) -> None:
+        """Let the others know how this worker stands."""
+        with self._alone():
+            if self._slot is not None and not os.fstat(self._file).st_nlink:  # somebody tidied up
+                os.close(self._file)
+                self._take(self._slot)
+            self._write(_Record(os.getpid(), ready))
+
+    def unready(self) -> str | None:
+        """Why not all workers are up, as a sentence; None when they are."""
+        with self._alone():
+            live = self._live()
+        total = max(self._wanted, len(live))
+        missing = total - sum(record.ready for record in live)
+        if not missing:
+            return None
+        return f"{missing} of {total} workers {'is' if missing == 1 else 'are'} not ready"
+
+    def bury(self) -> None:
+        """Take the dead out of the figures that say how things stand now."""
+        with self._alone():
+            self._live()
+
+    def leave(self) -> None:
+        """Give the slot back; the last one clears up."""
+        with self._alone():
+            if self._slot is not None:
+                os.close(self._file)
+                self._slot = None
+            if not self._live():
+                shutil.rmtree(self._folder, ignore_errors=True)
+
+    # Within _alone() only
+
+    def _take(self, slot: int) -> bool:
+        file = os.open(self._folder / f"{_SLOT}{slot}", os.O_RDWR | os.O_CREAT, 0o600)
+        if _locked(file):
+            self._file = file  # open, and thereby locked, as long as the process lives
+            return True
+        os.close(file)
+        return False
+
+    def _write(self, record: _Record) -> None:
+        os.ftruncate(self._file, 0)
+        os.pwrite(self._file, json.dumps(record).encode(), 0)
+
+    def _live(self) -> list[_Record]:
+        """What those say who live; the slots and gauges of others are cleared away."""
+        live = []
+        for path in sorted(self._folder.glob(f"{_SLOT}*")):
+            with path.open("r+b", buffering=0) as file:
+                record = _Record(*json.loads(file.read() or b"[0, false]"))
+                if _locked(file.fileno()):
+                    path.unlink()
+                    mark_process_dead(record.pid, self._folder)  # type: ignore[no-untyped-call]
+                else:
+                    live.append(record)
+        return live
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """While no other worker looks at slots or changes them: trying a lock means to hold it."""
+        file = self._entered()
+        try:
+            yield
+        finally:
+            os.close(file)
+
+    def _entered(self) -> int:
+        path = self._folder / "lock"
+        while True:
+            _make_private(self._folder)
+            try:
+                file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+            except FileNotFoundError:
+                continue
+            fcntl.flock(file, fcntl.LOCK_EX)
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(file), path.stat()):
+                    return file
+            os.close(file)  # whoever left last has just cleared the folder away
+
+
+def _locked(file: int) -> bool:
+    """Lock the open file, unless somebody has."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _make_private(folder: Path) -> None:
+    """A folder of this user's alone.  Raises PermissionError if somebody else has put one there."""
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    with contextlib.suppress(FileNotFoundError):
+        found = folder.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+            raise PermissionError(f"{folder} belongs to somebody else: remove it")

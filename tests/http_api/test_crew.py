@@ -1,0 +1,119 @@
+"""Workers that know of each other: slots, and what becomes of those who die without a word."""
+
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from serving import workers
+from serving.settings import BadSetting
+from serving.workers import Crew
+
+DIES = """
+import sys
+from pathlib import Path
+from serving.workers import Crew
+crew = Crew(2, Path(sys.argv[1]))
+print(crew.join(), flush=True)
+crew.tell(ready=True)
+(Path(sys.argv[1]) / f"gauge_livesum_{__import__('os').getpid()}.db").touch()
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_each_takes_the_first_free_slot_and_all_must_be_ready(tmp_path: Path) -> None:
+    folder = tmp_path / "crew"
+    one, other, third = Crew(2, folder), Crew(2, folder), Crew(2, folder)
+    assert (one.join(), other.join()) == (0, 1)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert one.unready() == "2 of 2 workers are not ready"
+    one.tell(ready=True)
+    assert one.unready() == other.unready() == "1 of 2 workers is not ready"
+    other.tell(ready=True)
+    assert one.unready() is None
+    assert third.join() == 2  # one that replaces another may come before that one has gone
+    assert one.unready() == "1 of 3 workers is not ready"
+    third.tell(ready=True)
+    one.leave()
+    assert other.unready() is None
+    assert one.join() == 0
+    for crew in (one, other, third):
+        crew.leave()
+    assert not folder.exists()
+
+
+def test_one_that_is_missing_is_not_ready(tmp_path: Path) -> None:
+    crew = Crew(3, tmp_path / "crew")
+    crew.join()
+    crew.tell(ready=True)
+    assert crew.unready() == "2 of 3 workers are not ready"
+
+
+def test_a_folder_that_somebody_tidied_up_is_made_anew(tmp_path: Path) -> None:
+    folder = tmp_path / "crew"
+    one, other = Crew(2, folder), Crew(2, folder)
+    assert (one.join(), other.join()) == (0, 1)
+    shutil.rmtree(folder)
+    for crew in (one, other):
+        crew.tell(ready=True)
+    assert one.unready() is None
+    assert Crew(2, folder).join() == 2
+
+
+def test_a_killed_one_leaves_its_slot_and_its_gauges(tmp_path: Path) -> None:
+    folder = tmp_path / "crew"
+    crew = Crew(2, folder)
+    crew.join()
+    crew.tell(ready=True)
+    with subprocess.Popen(
+        [sys.executable, "-c", DIES, str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    ) as process:
+        assert process.stdout is not None
+        assert [process.stdout.readline() for _ in range(2)] == ["1\n", "ready\n"]
+        assert crew.unready() is None
+        gauges = folder / f"gauge_livesum_{process.pid}.db"
+        assert gauges.exists()
+        process.kill()
+        process.wait()
+    assert crew.unready() == "1 of 2 workers is not ready"
+    assert not gauges.exists()
+    next_one = Crew(2, folder)
+    assert next_one.join() == 1
+
+
+def test_figures_of_an_earlier_server_are_not_added_to_ours(tmp_path: Path) -> None:
+    folder = tmp_path / "crew"
+    folder.mkdir(mode=0o700)
+    for name in ("counter_1.db", "gauge_livesum_1.db"):
+        (folder / name).touch()
+    (folder / "worker-0").write_text("[1, true]")
+    crew = Crew(1, folder)
+    assert crew.join() == 0
+    assert list(folder.glob("*.db")) == []
+    ours = folder / "counter_2.db"
+    ours.touch()
+    Crew(2, folder).join()
+    assert ours.exists()
+
+
+def test_a_folder_of_somebody_elses_is_not_trusted(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "crew").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(PermissionError, match="remove it"):
+        Crew(1, tmp_path / "crew").join()
+
+
+def test_without_file_locks_there_is_one_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "fcntl", None)
+    workers.check_number(1)
+    assert workers.crew(1) is None
+    with pytest.raises(BadSetting, match="2 workers need file locks"):
+        workers.check_number(2)
