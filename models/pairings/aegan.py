@@ -22,6 +22,7 @@ from models.config import ModelConfig
 from models.objectives.score import ScoreObjective
 from models.pairings.pairing import Losses, Pairing, Pass
 from models.pairings.reconstruction import image_loss, latent_loss
+from models.regularisers.r1_penalty import r1_penalty
 
 
 class AEGAN(Pairing):
@@ -59,9 +60,15 @@ class AEGAN(Pairing):
         return Pass(x=x, z=z, code=code, sample=sample, reconstruction=reconstruction, cycle=cycle)
 
     def critic_loss(
-        self, critics: nn.ModuleDict, batch: Pass, objective: ScoreObjective, rng: torch.Generator
+        self,
+        critics: nn.ModuleDict,
+        batch: Pass,
+        objective: ScoreObjective,
+        rng: torch.Generator,
+        *,
+        update: int = 0,
     ) -> Losses:
-        """Each critic against both of its fakes."""
+        """Each critic against both of its fakes; R1 is for the critic of images."""
         reconstruction, cycle = _both(batch)
         real, *fakes = critics["image"](torch.cat([batch.x, batch.sample, reconstruction])).chunk(3)
         image = objective.critic_loss(
@@ -71,7 +78,13 @@ class AEGAN(Pairing):
         latent = objective.critic_loss(
             real=real, fake=torch.cat(fakes), smoothing=self.weights["smoothing"]
         )
-        return {"critic_image": image, "critic_latent": latent, "total": image + latent}
+        losses = {"critic_image": image, "critic_latent": latent}
+        total = image + latent
+        r1 = self.regularisers.r1
+        if r1 and (factor := r1.factor(update)):
+            losses["r1"] = r1_penalty(critics["image"], batch.x)
+            total = total + factor * losses["r1"]
+        return {**losses, "total": total}
 
     def pair_loss(self, critics: nn.ModuleDict, batch: Pass, objective: ScoreObjective) -> Losses:
         """Four adversarial terms and two reconstructions, all minimised by G and E together."""

@@ -108,6 +108,25 @@ def test_bigan_adds_the_penalty_to_the_critic_alone(
     assert set(bigan.pair_loss(critics, batch, GAN)) == {"generator", "encoder", "total"}
 
 
+def test_bigan_adds_r1_on_its_real_pairs(
+    pair: tuple[nn.Module, nn.Module], x: Tensor, z: Tensor
+) -> None:
+    encoder, generator = pair
+    bigan = build("bigan", regularisers={"r1": 2.0})
+    torch.manual_seed(0)
+    x_slope, z_slope = torch.randn(3), torch.randn(2)
+
+    class Plane(nn.Module):
+        def forward(self, x: Tensor, z: Tensor) -> Tensor:
+            return x @ x_slope + z @ z_slope
+
+    batch = bigan.forward(encoder, generator, x, z)
+    losses = bigan.critic_loss(nn.ModuleDict({"joint": Plane()}), batch.detached(), GAN, rng())
+    squares = (x_slope.numpy() ** 2).sum() + (z_slope.numpy() ** 2).sum()
+    assert losses["r1"].item() == pytest.approx(squares / 2, rel=1e-5)
+    assert losses["total"].item() == pytest.approx(losses["joint"].item() + squares, rel=1e-5)
+
+
 def test_bigan_can_add_both_reconstructions(
     pair: tuple[nn.Module, nn.Module], x: Tensor, z: Tensor
 ) -> None:
@@ -150,6 +169,20 @@ def test_aegan_shows_each_critic_both_of_its_fakes(
     assert loss["critic_image"].item() == pytest.approx(image, rel=1e-5)
     assert loss["critic_latent"].item() == pytest.approx(latent, rel=1e-5)
     assert loss["total"].item() == pytest.approx(image + latent, rel=1e-5)
+
+
+def test_aegan_adds_r1_to_its_critic_of_images_now_and_then(
+    pair: tuple[nn.Module, nn.Module], x: Tensor, z: Tensor
+) -> None:
+    aegan = build("aegan", regularisers={"r1": {"weight": 2.0, "every": 3}})
+    critics = nn.ModuleDict({"image": Sum(), "latent": Sum()})
+    batch = aegan.forward(*pair, x, z).detached()
+    for update in range(6):
+        losses = aegan.critic_loss(critics, batch, GAN, rng(), update=update)
+        game = losses["critic_image"].item() + losses["critic_latent"].item()
+        penalty = 2 * 3 * 3 / 2 if update in (2, 5) else 0  # the slope is 1 in each of 3 numbers
+        assert losses["total"].item() == pytest.approx(game + penalty, rel=1e-5)
+        assert ("r1" in losses) == (update in (2, 5))
 
 
 def test_aegan_weighs_ten_and_five_on_means(

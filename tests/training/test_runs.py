@@ -196,7 +196,7 @@ def test_a_dry_run_prints_the_config_and_writes_nothing(config: Path, tmp_path: 
         (["--set", "model.network=unet"], "dcgan, mlp"),
         (["--set", "model.objective=vae"], "gan"),
         (["--set", "model.prior=cauchy"], "normal, uniform"),
-        (["--set", "regularisers.r1=1"], "pairwise"),
+        (["--set", "regularisers.r2=1"], "pairwise, r1"),
         (["--set", "regularisers.pairwise=1"], "joint critic"),
         (["--set", "weights.pixels=1"], "image"),
         (
@@ -206,6 +206,7 @@ def test_a_dry_run_prints_the_config_and_writes_nothing(config: Path, tmp_path: 
             ],
             "second derivatives",
         ),
+        (["--set", "regularisers.r1=1", "--set", "train.compile=true"], "second derivatives"),
         (["--set", "train.steps=many"], "type int"),
         (["--set", "train.lr=nan"], "finite"),
         (["--set", "train.batch=1"], "at least 2"),
