@@ -6,6 +6,9 @@ reconstructed: 10 times the mean |x - G(E(x))| and 5 times the mean (z - E(G(z))
 labels are 0.95 and 0.05; G and E aim at 1.  Real and fake samples weigh the same, although there
 are twice as many fakes (the author's code doubles the reals instead).
 
+Ours, off by default: D_x may see less of G(E(x)), down to nothing, and G may be spared the
+gradient of E(G(z)), so that E learns to read samples and G need not write z visibly into them.
+
 Deviation: one update of the critics and one of G and E on the same batch, where the author
 alternates four of each on fresh data.
 """
