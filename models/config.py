@@ -47,6 +47,7 @@ class ModelConfig:
     width: int = 64  # channels of the layer next to the image; units of an mlp's layers
     critic_width: int = 0  # the same of the critics; 0: as width
     critic_norm: Literal["none", "spectral"] = "none"
+    latent_critic_norm: Literal["same", "none", "spectral"] = "same"  # aegan; same: as critic_norm
 
     def __post_init__(self) -> None:
         _require(

@@ -96,7 +96,9 @@ def build_latent_critic(model: ModelConfig) -> nn.Module:
     model = _critics_own(model)
     width = 16 * model.width if model.image else model.width
     features = mlp.VectorFeatures(vector=model.latent, width=width)
-    return _finished(Critic(features, features.size), model)
+    norm = model.latent_critic_norm
+    own = model if norm == "same" else replace(model, critic_norm=norm)
+    return _finished(Critic(features, features.size), own)
 
 
 def build_joint_critic(model: ModelConfig) -> nn.Module:

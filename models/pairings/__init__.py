@@ -36,4 +36,6 @@ def build(config: Config, regularisers: Regularisers) -> Pairing:
             raise BadConfig(f"weights.{key} must not be negative, got {value}")
     if regularisers.pairwise and not kind.has_joint_critic:
         raise BadConfig(f"the pairwise penalty needs a joint critic, which {name} has not")
+    if config.model.latent_critic_norm != "same" and kind.has_joint_critic:
+        raise BadConfig(f"{name} has no critic of codes alone for model.latent_critic_norm")
     return kind({**kind.default_weights, **config.weights}, regularisers)

@@ -4,7 +4,7 @@ Donahue, Kraehenbuehl and Darrell 2017, arXiv:1605.09782, equation 2; Dumoulin e
 arXiv:1606.00704, is the same game.  Both halves are played: G wants its pairs taken for real, E
 wants its own taken for fake.  Where the critic is fooled everywhere, E inverts G.
 
-Ours: optional reconstruction terms (weights 0 by default), and the pair-wise penalty.
+Ours: optional reconstruction terms (weights 0 by default), and the pair-wise penalty or R1.
 """
 
 from collections.abc import Mapping
@@ -20,6 +20,7 @@ from models.objectives.score import ScoreObjective
 from models.pairings.pairing import Losses, Pairing, Pass
 from models.pairings.reconstruction import image_loss, latent_loss
 from models.regularisers.pairwise_penalty import pairwise_penalty
+from models.regularisers.r1_penalty import r1_penalty
 
 
 class BiGAN(Pairing):
@@ -48,9 +49,15 @@ class BiGAN(Pairing):
         return Pass(x=x, z=z, code=code, sample=sample, reconstruction=reconstruction, cycle=cycle)
 
     def critic_loss(
-        self, critics: nn.ModuleDict, batch: Pass, objective: ScoreObjective, rng: torch.Generator
+        self,
+        critics: nn.ModuleDict,
+        batch: Pass,
+        objective: ScoreObjective,
+        rng: torch.Generator,
+        *,
+        update: int = 0,
     ) -> Losses:
-        """The objective's critic loss, plus the pair-wise penalty."""
+        """The objective's critic loss, plus the pair-wise penalty or R1 on the pairs (x, E(x))."""
         critic = critics["joint"]
         losses = {
             "joint": objective.critic_loss(
@@ -71,6 +78,10 @@ class BiGAN(Pairing):
                 form=penalty.form,
             )
             total = total + penalty.weight * losses["pairwise"]
+        r1 = self.regularisers.r1
+        if r1 and (factor := r1.factor(update)):
+            losses["r1"] = r1_penalty(critic, batch.x, batch.code)
+            total = total + factor * losses["r1"]
         return {**losses, "total": total}
 
     def pair_loss(self, critics: nn.ModuleDict, batch: Pass, objective: ScoreObjective) -> Losses:

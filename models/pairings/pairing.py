@@ -58,9 +58,15 @@ class Pairing(ABC):
 
     @abstractmethod
     def critic_loss(
-        self, critics: nn.ModuleDict, batch: Pass, objective: ScoreObjective, rng: torch.Generator
+        self,
+        critics: nn.ModuleDict,
+        batch: Pass,
+        objective: ScoreObjective,
+        rng: torch.Generator,
+        *,
+        update: int = 0,
     ) -> Losses:
-        """What the critics minimise; `batch` is detached."""
+        """What the critics minimise in their update number `update`; `batch` is detached."""
 
     @abstractmethod
     def pair_loss(self, critics: nn.ModuleDict, batch: Pass, objective: ScoreObjective) -> Losses:

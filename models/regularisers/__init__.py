@@ -3,6 +3,7 @@
 `name = weight`, or a table `{ weight = ..., ... }` where one has more settings.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
@@ -10,7 +11,7 @@ from typing import Any, Final, Literal, get_args
 from models.errors import BadConfig, UnknownName
 
 Form = Literal["norm", "squared"]
-NAMES: Final = ("pairwise",)
+NAMES: Final = ("pairwise", "r1")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,10 +23,31 @@ class Pairwise:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class R1:
+    """Settings of R1: the paper's weight (gamma) is 10."""
+
+    weight: float
+    every: int = 1  # critic updates from one penalty to the next, which then counts `every` times
+
+    def factor(self, update: int) -> float:
+        """What the penalty is multiplied by in critic update `update`, counted from 0; 0: left out.
+
+        The lazy regularisation of Karras et al. 2020 (StyleGAN2), arXiv:1912.04958, section 3.1.
+        """
+        return 0.0 if (update + 1) % self.every else self.weight * self.every
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Regularisers:
     """The regularisers of one run; None where one is off."""
 
     pairwise: Pairwise | None = None
+    r1: R1 | None = None
+
+    @property
+    def second_derivatives(self) -> bool:
+        """Whether a critic learns from its own slope."""
+        return self.pairwise is not None or self.r1 is not None
 
 
 def parse(table: Mapping[str, Any]) -> Regularisers:
@@ -33,17 +55,42 @@ def parse(table: Mapping[str, Any]) -> Regularisers:
     for name in table:
         if name not in NAMES:
             raise UnknownName("regulariser", name, NAMES)
-    return Regularisers(pairwise=_pairwise(table["pairwise"]) if "pairwise" in table else None)
+    chosen = Regularisers(
+        pairwise=_pairwise(table["pairwise"]) if "pairwise" in table else None,
+        r1=_r1(table["r1"]) if "r1" in table else None,
+    )
+    if chosen.pairwise and chosen.r1:
+        raise BadConfig("r1 wants no slope where the pairwise penalty wants one: choose one")
+    return chosen
 
 
 def _pairwise(value: Any) -> Pairwise | None:
-    settings = dict(value) if isinstance(value, Mapping) else {"weight": value}
-    for key in settings:
-        if key not in ("weight", "form"):
-            raise UnknownName("key of regularisers.pairwise", key, ("weight", "form"))
-    weight, form = settings.get("weight", 1.0), settings.get("form", "norm")
-    if isinstance(weight, bool) or not isinstance(weight, int | float) or weight < 0:
-        raise BadConfig(f"regularisers.pairwise needs a weight of 0 or more, got {weight!r}")
+    settings = _settings("pairwise", value, ("weight", "form"))
+    weight, form = _weight("pairwise", settings, 1.0), settings.get("form", "norm")
     if form not in get_args(Form):
         raise UnknownName("form of the pairwise penalty", str(form), get_args(Form))
-    return Pairwise(weight=float(weight), form=form) if weight else None
+    return Pairwise(weight=weight, form=form) if weight else None
+
+
+def _r1(value: Any) -> R1 | None:
+    settings = _settings("r1", value, ("weight", "every"))
+    weight, every = _weight("r1", settings, 10.0), settings.get("every", 1)
+    if isinstance(every, bool) or not isinstance(every, int) or every < 1:
+        raise BadConfig(f"regularisers.r1.every must be a whole number from 1, got {every!r}")
+    return R1(weight=weight, every=every) if weight else None
+
+
+def _settings(name: str, value: Any, known: tuple[str, ...]) -> dict[str, Any]:
+    settings = dict(value) if isinstance(value, Mapping) else {"weight": value}
+    for key in settings:
+        if key not in known:
+            raise UnknownName(f"key of regularisers.{name}", key, known)
+    return settings
+
+
+def _weight(name: str, settings: Mapping[str, Any], default: float) -> float:
+    weight = settings.get("weight", default)
+    number = isinstance(weight, int | float) and not isinstance(weight, bool)
+    if not number or not 0 <= weight < math.inf:
+        raise BadConfig(f"regularisers.{name} needs a weight of 0 or more, got {weight!r}")
+    return float(weight)

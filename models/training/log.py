@@ -41,16 +41,16 @@ def draw(run: Path) -> None:
         return
     from matplotlib.figure import Figure  # half a second to import: only who draws waits
 
-    steps = [line["step"] for line in lines]
     figure = Figure(figsize=(9, 7), layout="constrained")
     axes = figure.subplots(2, 1, sharex=True)
     for axis, side, title in zip(
         axes, ("critic", "pair"), ("critics", "generator and encoder"), strict=True
     ):
-        for name in lines[-1]["losses"]:
+        for name in dict.fromkeys(name for line in lines for name in line["losses"]):
             if name.startswith(f"{side}/"):
-                values = [line["losses"].get(name) for line in lines]
-                axis.plot(steps, values, label=name.partition("/")[2], linewidth=1)
+                # a lazy penalty is not in every line
+                points = [(n["step"], n["losses"][name]) for n in lines if name in n["losses"]]
+                axis.plot(*zip(*points, strict=True), label=name.partition("/")[2], linewidth=1)
         axis.set_title(title, loc="left")
         axis.set_ylabel("loss")
         axis.grid(alpha=0.3)

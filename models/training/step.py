@@ -30,8 +30,8 @@ class Trainer:
         self.config, self.device = config, device
         self.objective = objectives.find(config.model.objective)
         chosen = regularisers.parse(config.regularisers)
-        if config.train.compile and chosen.pairwise:
-            raise BadConfig("train.compile has no second derivatives, as the penalty needs")
+        if config.train.compile and chosen.second_derivatives:
+            raise BadConfig("train.compile has no second derivatives, as pairwise and r1 need them")
         self.pairing = pairings.build(config, chosen)
         with torch.random.fork_rng(devices=[]):  # modules initialise from the global generator
             torch.manual_seed(seed_of(config.train.seed, "weights", 0))
@@ -65,7 +65,8 @@ class Trainer:
         losses: Losses = {}
         for turn in range(train.critic_steps):
             last = turn == train.critic_steps - 1
-            x = batches.at(self.step * train.critic_steps + turn)
+            number = self.step * train.critic_steps + turn
+            x = batches.at(number)
             z = draw_prior(
                 self.config.model.prior, (len(x), self.config.model.latent), rng, self.device
             )
@@ -73,7 +74,7 @@ class Trainer:
                 batch = self.pairing.forward(self.encoder, self.generator, x, z)
             with self._precision():
                 critic = self.pairing.critic_loss(
-                    self.critics, batch.detached(), self.objective, rng
+                    self.critics, batch.detached(), self.objective, rng, update=number
                 )
             _descend(self.critic_optimiser, critic)
         with _frozen(self.critics), self._precision():

@@ -71,6 +71,5 @@ def test_it_reaches_what_it_was_trained_for(figures: dict[str, Any]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.xfail(strict=True, reason="0.80: its samples are not yet as clear as real images")
 def test_its_samples_are_as_clear_as_real_images(figures: dict[str, Any]) -> None:
     assert figures["samples"]["confidence_ratio"] >= 0.9

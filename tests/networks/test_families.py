@@ -115,6 +115,24 @@ def test_spectral_norm_divides_by_the_largest_singular_value() -> None:
         assert largest == pytest.approx(1.0, abs=0.05)
 
 
+@pytest.mark.parametrize(
+    ("norm", "own", "normed"),
+    [
+        ("none", "same", (False, False)),
+        ("spectral", "same", (True, True)),
+        ("none", "spectral", (False, True)),
+        ("spectral", "none", (True, False)),
+    ],
+)
+def test_the_critic_of_codes_may_have_a_norm_of_its_own(
+    norm: str, own: str, normed: tuple[bool, bool]
+) -> None:
+    model = image_model((16, 16, 1), critic_norm=norm, latent_critic_norm=own)
+    critics = (networks.build_image_critic(model), networks.build_latent_critic(model))
+    found = tuple(any("parametrizations" in n for n, _ in c.named_modules()) for c in critics)
+    assert found == normed
+
+
 def test_a_wrong_name_lists_the_known_ones() -> None:
     with pytest.raises(UnknownName, match="dcgan, mlp"):
         networks.build_encoder(image_model((16, 16, 1), network="unet"))

@@ -17,7 +17,7 @@ GAN = objectives.find("gan")
 
 def config(pairing: str, **more: Any) -> Config:
     model = {"pairing": pairing, "network": "mlp", "vector": 3, "latent": 2, "width": 8}
-    return Config.from_dict({"model": model, **more})
+    return Config.from_dict({**more, "model": model | more.get("model", {})})
 
 
 def build(pairing: str, **more: Any) -> Pairing:
@@ -108,6 +108,25 @@ def test_bigan_adds_the_penalty_to_the_critic_alone(
     assert set(bigan.pair_loss(critics, batch, GAN)) == {"generator", "encoder", "total"}
 
 
+def test_bigan_adds_r1_on_its_real_pairs(
+    pair: tuple[nn.Module, nn.Module], x: Tensor, z: Tensor
+) -> None:
+    encoder, generator = pair
+    bigan = build("bigan", regularisers={"r1": 2.0})
+    torch.manual_seed(0)
+    x_slope, z_slope = torch.randn(3), torch.randn(2)
+
+    class Plane(nn.Module):
+        def forward(self, x: Tensor, z: Tensor) -> Tensor:
+            return x @ x_slope + z @ z_slope
+
+    batch = bigan.forward(encoder, generator, x, z)
+    losses = bigan.critic_loss(nn.ModuleDict({"joint": Plane()}), batch.detached(), GAN, rng())
+    squares = (x_slope.numpy() ** 2).sum() + (z_slope.numpy() ** 2).sum()
+    assert losses["r1"].item() == pytest.approx(squares / 2, rel=1e-5)
+    assert losses["total"].item() == pytest.approx(losses["joint"].item() + squares, rel=1e-5)
+
+
 def test_bigan_can_add_both_reconstructions(
     pair: tuple[nn.Module, nn.Module], x: Tensor, z: Tensor
 ) -> None:
@@ -120,6 +139,11 @@ def test_bigan_can_add_both_reconstructions(
     latent = ((z - encoder(generator(z))) ** 2).mean().item()
     game = losses["generator"].item() + losses["encoder"].item()
     assert losses["total"].item() == pytest.approx(game + 2 * image + 3 * latent, rel=1e-5)
+
+
+def _there(part: Tensor | None) -> Tensor:
+    assert part is not None
+    return part
 
 
 class Sum(nn.Module):
@@ -150,6 +174,71 @@ def test_aegan_shows_each_critic_both_of_its_fakes(
     assert loss["critic_image"].item() == pytest.approx(image, rel=1e-5)
     assert loss["critic_latent"].item() == pytest.approx(latent, rel=1e-5)
     assert loss["total"].item() == pytest.approx(image + latent, rel=1e-5)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_aegan_can_show_its_critic_less_of_the_reconstructions(
+    pair: tuple[nn.Module, nn.Module], x: Tensor, z: Tensor, share: float
+) -> None:
+    aegan = build("aegan", weights={"critic_reconstruction": share, "smoothing": 0, "latent": 0})
+    seen: list[int] = []
+
+    class Watched(Sum):
+        def forward(self, sample: Tensor) -> Tensor:
+            seen.append(len(sample))
+            return super().forward(sample)
+
+    critics = nn.ModuleDict({"image": Watched(), "latent": Sum()})
+    batch = aegan.forward(*pair, x, z)
+    real, sample, again = (part.sum(1) for part in (x, batch.sample, _there(batch.reconstruction)))
+    loss = aegan.critic_loss(critics, batch.detached(), GAN, rng())["critic_image"].item()
+    fakes = softplus(sample).mean() + share * softplus(again).mean()
+    assert loss == pytest.approx(softplus(-real).mean() + fakes / (1 + share), rel=1e-5)
+    losses = aegan.pair_loss(critics, batch, GAN)
+    fooled = softplus(-sample).mean() + share * softplus(-again).mean()
+    rest = losses["code"].item() + losses["cycle"].item() + 10 * losses["image"].item()
+    assert losses["total"].item() == pytest.approx(fooled + rest, rel=1e-5)
+    assert seen == ([15, 10] if share else [10, 5])  # nothing is scored for nothing
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_aegan_can_spare_g_the_gradient_of_the_code_cycle(
+    pair: tuple[nn.Module, nn.Module], x: Tensor, z: Tensor, share: float
+) -> None:
+    encoder, generator = pair
+
+    def found(share: float) -> dict[str, list[Tensor | None]]:
+        aegan = build("aegan", weights={"cycle_to_generator": share})
+        critics = nn.ModuleDict({"image": Sum(), "latent": Sum()})
+        losses = aegan.pair_loss(critics, aegan.forward(encoder, generator, x, z), GAN)
+        return {
+            f"{name} {part}": gradients(losses[name], network)
+            for name in ("latent", "cycle", "sample", "image")
+            for part, network in (("e", encoder), ("g", generator))
+        }
+
+    whole, spared = found(1.0), found(share)
+    for name, gradient in whole.items():
+        factor = share if name in ("latent g", "cycle g") else 1
+        for ours, theirs in zip(spared[name], gradient, strict=True):
+            if ours is None or theirs is None:
+                assert ours is theirs
+            else:
+                torch.testing.assert_close(ours, factor * theirs)
+
+
+def test_aegan_adds_r1_to_its_critic_of_images_now_and_then(
+    pair: tuple[nn.Module, nn.Module], x: Tensor, z: Tensor
+) -> None:
+    aegan = build("aegan", regularisers={"r1": {"weight": 2.0, "every": 3}})
+    critics = nn.ModuleDict({"image": Sum(), "latent": Sum()})
+    batch = aegan.forward(*pair, x, z).detached()
+    for update in range(6):
+        losses = aegan.critic_loss(critics, batch, GAN, rng(), update=update)
+        game = losses["critic_image"].item() + losses["critic_latent"].item()
+        penalty = 2 * 3 * 3 / 2 if update in (2, 5) else 0  # the slope is 1 in each of 3 numbers
+        assert losses["total"].item() == pytest.approx(game + penalty, rel=1e-5)
+        assert ("r1" in losses) == (update in (2, 5))
 
 
 def test_aegan_weighs_ten_and_five_on_means(
@@ -209,6 +298,7 @@ def test_a_detached_pass_leads_nowhere(
         ("aegan", {"weights": {"pixels": 1.0}}, UnknownName, "critic_image"),
         ("bigan", {"weights": {"image": -1.0}}, BadConfig, "negative"),
         ("aegan", {"regularisers": {"pairwise": 1.0}}, BadConfig, "joint critic"),
+        ("bigan", {"model": {"latent_critic_norm": "none"}}, BadConfig, "no critic of codes alone"),
     ],
 )
 def test_what_does_not_go_together_is_refused(

@@ -7,9 +7,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from matplotlib.figure import Figure
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -196,7 +199,7 @@ def test_a_dry_run_prints_the_config_and_writes_nothing(config: Path, tmp_path: 
         (["--set", "model.network=unet"], "dcgan, mlp"),
         (["--set", "model.objective=vae"], "gan"),
         (["--set", "model.prior=cauchy"], "normal, uniform"),
-        (["--set", "regularisers.r1=1"], "pairwise"),
+        (["--set", "regularisers.r2=1"], "pairwise, r1"),
         (["--set", "regularisers.pairwise=1"], "joint critic"),
         (["--set", "weights.pixels=1"], "image"),
         (
@@ -206,6 +209,7 @@ def test_a_dry_run_prints_the_config_and_writes_nothing(config: Path, tmp_path: 
             ],
             "second derivatives",
         ),
+        (["--set", "regularisers.r1=1", "--set", "train.compile=true"], "second derivatives"),
         (["--set", "train.steps=many"], "type int"),
         (["--set", "train.lr=nan"], "finite"),
         (["--set", "train.batch=1"], "at least 2"),
@@ -317,6 +321,32 @@ def test_half_precision_trains_and_keeps_float32_weights(config: Path, tmp_path:
     assert done.exit_code == 0, done.output
     tensors = load_file(run / "checkpoints/2/weights.safetensors")
     assert {str(t.dtype) for t in tensors.values()} == {"torch.float32", "torch.int64"}
+
+
+def test_a_loss_that_is_not_in_every_line_is_drawn_where_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for step, losses in enumerate(({"a": 3.0}, {"a": 2.0, "r1": 9.0}, {"a": 1.0}), 1):
+        named = {f"critic/{name}": value for name, value in losses.items()}
+        log.append(tmp_path, {"step": step, "losses": named | {"pair/b": 0.0}})
+    drawn: dict[object, list[tuple[float, float]]] = {}
+    save = Figure.savefig
+
+    def watched(figure: Figure, *arguments: Any, **more: Any) -> None:
+        for axis in figure.axes:
+            for line in axis.lines:
+                x, y = np.asarray(line.get_xdata()), np.asarray(line.get_ydata())
+                drawn[line.get_label()] = list(zip(x.tolist(), y.tolist(), strict=True))
+        save(figure, *arguments, **more)
+
+    monkeypatch.setattr(Figure, "savefig", watched)
+    log.draw(tmp_path)
+    assert drawn == {
+        "a": [(1, 3), (2, 2), (3, 1)],
+        "r1": [(2, 9)],
+        "b": [(1, 0), (2, 0), (3, 0)],
+    }
+    assert (tmp_path / "losses.png").stat().st_size > 0
 
 
 def test_unreadable_files_are_counted_and_named(tmp_path: Path, config: Path) -> None:
