@@ -24,7 +24,7 @@ from models.pairings.pairing import Losses, Pairing, Pass
 from models.pairings.reconstruction import image_loss, latent_loss
 
 
-class AEGAN(Pairing):
+class AEGAN(Pairing[ScoreObjective]):
     """E, G, a critic of images and a critic of codes."""
 
     default_weights: ClassVar[Mapping[str, float]] = MappingProxyType(

@@ -1,16 +1,17 @@
 """Regularisers by name: what a config's `[regularisers]` may hold.
 
-`name = weight`, or a table `{ weight = ..., ... }` where one has more settings.
+`name = weight`, or a table where one has more settings.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final, Literal, get_args
 
 from models.errors import BadConfig, UnknownName
 
 Form = Literal["norm", "squared"]
-NAMES: Final = ("pairwise",)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,28 +23,91 @@ class Pairwise:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Gradient:
+    """Settings of the gradient penalty: the paper's weight is 10."""
+
+    weight: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Clip:
+    """Bounds of every weight of the critics: the paper's are -0.01 and 0.01."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Regularisers:
     """The regularisers of one run; None where one is off."""
 
     pairwise: Pairwise | None = None
+    gradient: Gradient | None = None
+    clip: Clip | None = None
+
+    @property
+    def second_derivatives(self) -> bool:
+        """Whether a critic learns from its own slope."""
+        return self.pairwise is not None or self.gradient is not None
 
 
 def parse(table: Mapping[str, Any]) -> Regularisers:
     """The regularisers that a config's table names.  Raises UnknownName or BadConfig."""
     for name in table:
-        if name not in NAMES:
-            raise UnknownName("regulariser", name, NAMES)
-    return Regularisers(pairwise=_pairwise(table["pairwise"]) if "pairwise" in table else None)
+        if name not in PARSERS:
+            raise UnknownName("regulariser", name, PARSERS)
+    return Regularisers(**{name: PARSERS[name](value) for name, value in table.items()})
 
 
 def _pairwise(value: Any) -> Pairwise | None:
-    settings = dict(value) if isinstance(value, Mapping) else {"weight": value}
-    for key in settings:
-        if key not in ("weight", "form"):
-            raise UnknownName("key of regularisers.pairwise", key, ("weight", "form"))
-    weight, form = settings.get("weight", 1.0), settings.get("form", "norm")
-    if isinstance(weight, bool) or not isinstance(weight, int | float) or weight < 0:
-        raise BadConfig(f"regularisers.pairwise needs a weight of 0 or more, got {weight!r}")
+    settings = _settings("pairwise", value, ("weight", "form"))
+    weight, form = _weight("pairwise", settings, 1.0), settings.get("form", "norm")
     if form not in get_args(Form):
         raise UnknownName("form of the pairwise penalty", str(form), get_args(Form))
-    return Pairwise(weight=float(weight), form=form) if weight else None
+    return Pairwise(weight=weight, form=form) if weight else None
+
+
+def _gradient(value: Any) -> Gradient | None:
+    weight = _weight("gradient", _settings("gradient", value, ("weight",)), 10.0)
+    return Gradient(weight=weight) if weight else None
+
+
+def _clip(value: Any) -> Clip | None:
+    if isinstance(value, Mapping):
+        settings = _settings("clip", value, ("low", "high"))
+    else:
+        bound = _weight("clip", {"weight": value}, 0.0)
+        settings = {"low": -bound, "high": bound}
+    low, high = (_number("clip", settings.get(key)) for key in ("low", "high"))
+    if low == high == 0:
+        return None
+    if not low < 0 < high:
+        raise BadConfig(f"regularisers.clip needs low < 0 < high, got {low:g} and {high:g}")
+    return Clip(low=low, high=high)
+
+
+def _settings(name: str, value: Any, known: tuple[str, ...]) -> dict[str, Any]:
+    settings = dict(value) if isinstance(value, Mapping) else {"weight": value}
+    for key in settings:
+        if key not in known:
+            raise UnknownName(f"key of regularisers.{name}", key, known)
+    return settings
+
+
+def _weight(name: str, settings: Mapping[str, Any], default: float) -> float:
+    weight = settings.get("weight", default)
+    number = isinstance(weight, int | float) and not isinstance(weight, bool)
+    if not number or not 0 <= weight < math.inf:
+        raise BadConfig(f"regularisers.{name} needs a weight of 0 or more, got {weight!r}")
+    return float(weight)
+
+
+def _number(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise BadConfig(f"regularisers.{name} takes a number or {{ low, high }}, got {value!r}")
+    return float(value)
+
+
+PARSERS: Final[Mapping[str, Callable[[Any], Any]]] = MappingProxyType(
+    {"pairwise": _pairwise, "gradient": _gradient, "clip": _clip}
+)
