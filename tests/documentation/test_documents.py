@@ -15,6 +15,7 @@ from PIL import Image
 import biject
 from documentation import console
 from documentation.console import HOST, ROOT, Shown, agree
+from models import objectives
 from models.config import Config
 from serving.latents import MAX_SEED
 from serving.routes.parameters import Parameter, known
@@ -153,6 +154,15 @@ def anchors(path: Path) -> set[str]:
 def test_the_config_in_the_training_guide_is_one() -> None:
     (text,) = code(document("training.md"), "toml")
     Config.from_dict(tomllib.loads(text))
+
+
+def test_every_objective_is_documented_with_family_aim_and_source() -> None:
+    rows = table(document("training.md"), "objective")
+    assert set(rows) == set(objectives.OBJECTIVES)
+    for family, aim, _, source in rows.values():
+        assert family in ("score", "embedding", "energy", "none")
+        assert aim
+        assert source
 
 
 class Place(NamedTuple):
