@@ -220,7 +220,7 @@ def test_clipping_bounds_all_weights_of_the_critics_after_a_step(
             torch.testing.assert_close(weight.T @ weight, torch.eye(16))
         else:
             assert low - 1e-8 <= weight.min() <= weight.max() <= high + 1e-8, key
-    cut = trainer.critics["joint"].joint[0].weight  # and it was needed
+    cut = dict(trainer.critics.named_parameters())["joint.joint.0.weight"]  # and it was needed
     assert (cut.min().item(), cut.max().item()) == pytest.approx((low, high))
 
 
