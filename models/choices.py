@@ -180,6 +180,11 @@ WARNINGS: Final = (
         sentence="the pairwise penalty wants scores without end, {c.name} has targets for them",
     ),
     Row(
+        holds=lambda c: c.is_energy and c.config.model.prior == "normal",
+        sentence="{c.name} has E raise energies, and under a normal prior nothing keeps its codes "
+        "from running away: model.prior = uniform does",
+    ),
+    Row(
         holds=lambda c: c.no_critic and c.config.train.batch < GMMN_BATCH,
         sentence=f"gmmn compares whole batches: train.batch should be {GMMN_BATCH} or more",
     ),

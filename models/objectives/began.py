@@ -1,14 +1,10 @@
 """Boundary equilibrium GAN: a controller holds fakes' energy at a share of reals'.
 
 Berthelot, Schumm and Metz 2017, arXiv:1703.10717, section 3.4; errors are absolute ones.  E's
-ceiling is ours: the energy that real pairs have where the balance holds, E[e(fake)] / diversity,
-but with no more than the first E[e(fake)], when the autoencoder knew nothing; else larger codes
-and larger errors drive each other without end, as they did on the ring.
-
+ceiling is ours: the energy that real pairs have where the balance holds, E[e(fake)] / diversity.
 Where k settles p(x, E(x)) and p(G(z), z) need not agree; only the balance does.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -39,7 +35,6 @@ class State:
     k: float = 0.0  # weight of the fakes' energy, in [0, 1]
     real: float = 0.0
     fake: float = 0.0
-    first_fake: float = math.inf  # the mean energy of fakes at the first step
 
     @property
     def warming(self) -> bool:
@@ -49,7 +44,7 @@ class State:
     @property
     def ceiling(self) -> float:
         """What the energy of real pairs is in balance with that of fakes."""
-        return min(self.fake, self.first_fake) / self.settings.diversity
+        return self.fake / self.settings.diversity
 
     @property
     def convergence(self) -> float:
@@ -69,8 +64,7 @@ def critic_loss(state: State, *, real: Tensor, fake: Tensor) -> Tensor:
 def advance(state: State, *, real: float, fake: float) -> State:
     """The state after one step with these mean energies; k stays in [0, 1]."""
     k = state.k + state.settings.gain * (state.settings.diversity * real - fake)
-    first = fake if math.isinf(state.first_fake) else state.first_fake
-    return replace(state, k=min(max(k, 0.0), 1.0), real=real, fake=fake, first_fake=first)
+    return replace(state, k=min(max(k, 0.0), 1.0), real=real, fake=fake)
 
 
 OBJECTIVE = EnergyObjective(state=State(), power=1, critic_loss=critic_loss, advance=advance)

@@ -25,6 +25,7 @@ def aegan(objective: str, *overrides: str) -> Config:
 
 
 SPECTRAL, CLIP = "model.critic_norm=spectral", "regularisers.clip=0.01"
+UNIFORM = "model.prior=uniform"
 GRADIENT, PAIRWISE = "regularisers.gradient=1", "regularisers.pairwise=1"
 
 REFUSED: dict[int, list[tuple[Config, str]]] = {
@@ -98,8 +99,9 @@ def test_what_does_not_go_together_is_refused(row: int, wrong: Config, why: str)
 WARNED: dict[int, list[tuple[Config, str]]] = {
     0: [(config("gan", PAIRWISE, SPECTRAL), "spectral norm")],
     1: [(config(name, PAIRWISE), f"{name} has targets") for name in ("lsgan", "hinge")],
-    2: [(config("gmmn", "train.batch=255"), "256 or more")],
-    3: [(config("mcgan-covariance", CLIP, "train.batch=63"), "64 or more")],
+    2: [(config(name), "prior = uniform") for name in ENERGIES],
+    3: [(config("gmmn", "train.batch=255"), "256 or more")],
+    4: [(config("mcgan-covariance", CLIP, "train.batch=63"), "64 or more")],
 }
 
 
@@ -125,8 +127,8 @@ def test_what_is_dubious_is_warned_of(row: int, dubious: Config, why: str) -> No
         config("cramer"),
         config("cramer", "regularisers.gradient=0", SPECTRAL),
         config("gmmn"),
-        *(config(name) for name in ENERGIES),
-        *(config(name, CLIP) for name in ENERGIES),
+        *(config(name, UNIFORM) for name in ENERGIES),
+        *(config(name, UNIFORM, CLIP) for name in ENERGIES),
         *(aegan(name, SPECTRAL) for name in SCORES),
         config("gan", pairing="aegan"),
         aegan("wgan", CLIP),
