@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
+from models import choices
 from models.config import Config
 from models.errors import BadConfig, Diverged, ModelError
 from models.training import checkpoint, loop
@@ -67,8 +68,7 @@ def train(
         else:
             config = _resolved(config_path, data, steps, overrides)
             if dry_run:
-                loop.check(config)
-                click.echo(json.dumps(config.to_dict(), indent=2))
+                click.echo(json.dumps(_checked(config).to_dict(), indent=2))
                 return
             run = _begun(config, out or Path("runs") / config_path.stem, device)
         _drive(run)
@@ -88,8 +88,7 @@ def _with_steps(config: Config, steps: int | None) -> Config:
 
 
 def _begun(config: Config, out: Path, device: str) -> loop.Run:
-    loop.check(config)  # before minutes of reading images
-    run = _opened(out, config, device)
+    run = _opened(out, _checked(config), device)
     run.begin(_command())
     return run
 
@@ -97,14 +96,28 @@ def _begun(config: Config, out: Path, device: str) -> loop.Run:
 def _resumed(out: Path, steps: int | None, device: str, overrides: tuple[str, ...]) -> loop.Run:
     before, found = checkpoint.read_config(out)
     config = _with_steps(before.changed(overrides), steps)
-    if (config.data, config.model) != (before.data, before.model):
-        raise BadConfig("a run goes on with its own data and model: --set another section")
+    if any(getattr(config, own) != getattr(before, own) for own in ("data", "model", "objective")):
+        raise BadConfig(
+            "a run goes on with its own data, model and objective: --set another section"
+        )
     if config.train.seed != before.train.seed:
         raise BadConfig("a run goes on with its own seed: another would train on held-out items")
-    loop.check(config)
-    run = _opened(out, config, device)
+    if any(
+        getattr(config.train, own) != getattr(before.train, own)
+        for own in ("optimiser", "critic_optimiser")
+    ):
+        raise BadConfig("a run goes on with its own optimisers: another cannot read their state")
+    run = _opened(out, _checked(config), device)
     run.resume(found, _command())
     return run
+
+
+def _checked(config: Config) -> Config:
+    """The config resolved, before minutes of reading images; warnings go to stderr."""
+    config = loop.check(config)
+    for sentence in choices.warnings(config):
+        click.echo(f"warning: {sentence}", err=True)
+    return config
 
 
 def _command() -> str:

@@ -12,6 +12,7 @@ from typing import Any, Literal, Self, TypeVar
 from models.errors import BadConfig, UnknownName
 
 Prior = Literal["normal", "uniform"]
+Optimiser = Literal["adam", "rmsprop", "adamax"]
 _T = TypeVar("_T")
 
 
@@ -70,7 +71,9 @@ class TrainConfig:
     lr: float = 2e-4  # of G and E
     critic_lr: float = 2e-4
     lr_decay: float = 0.0  # last share of the steps over which both rates fall linearly to 0
-    betas: tuple[float, float] = (0.5, 0.999)  # of Adam
+    optimiser: Optimiser = "adam"
+    critic_optimiser: Literal[Optimiser, "same"] = "same"  # same: as optimiser
+    betas: tuple[float, float] = (0.5, 0.999)  # of Adam and Adamax
     critic_steps: int = 1  # critic updates per update of G and E
     ema: float = 0.999  # decay of the averaged weights that are exported
     seed: int = 0
@@ -102,6 +105,7 @@ class Config:
 
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig
+    objective: Mapping[str, Any] = field(default_factory=dict)  # settings of model.objective
     weights: Mapping[str, float] = field(default_factory=dict)  # a pairing's own terms
     regularisers: Mapping[str, Any] = field(default_factory=dict)  # name = weight or table
     train: TrainConfig = field(default_factory=TrainConfig)
@@ -126,13 +130,14 @@ class Config:
                 raise UnknownName("config section", name, known)
             _require(isinstance(table, Mapping), f"[{name}] must be a table")
         return cls(
-            data=_section(DataConfig, "data", tables.get("data", {})),
-            model=_section(ModelConfig, "model", tables.get("model", {})),
+            data=filled(DataConfig, "data", tables.get("data", {})),
+            model=filled(ModelConfig, "model", tables.get("model", {})),
+            objective=dict(tables.get("objective", {})),
             weights={
                 key: _number(f"weights.{key}", v) for key, v in tables.get("weights", {}).items()
             },
             regularisers=dict(tables.get("regularisers", {})),
-            train=_section(TrainConfig, "train", tables.get("train", {})),
+            train=filled(TrainConfig, "train", tables.get("train", {})),
         )
 
     def changed(self, overrides: Sequence[str]) -> Self:
@@ -161,7 +166,7 @@ def _apply(tables: dict[str, Any], override: str) -> None:
     table[key] = value
 
 
-def _section(kind: type[_T], name: str, table: Mapping[str, Any]) -> _T:
+def filled(kind: type[_T], name: str, table: Mapping[str, Any]) -> _T:
     """The dataclass `kind` filled from a table, every value checked against its annotation."""
     hints = typing.get_type_hints(kind)
     for key in table:

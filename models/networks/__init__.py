@@ -10,8 +10,10 @@ from torch import nn
 from models.config import ModelConfig
 from models.errors import BadConfig, UnknownName
 from models.networks import dcgan, mlp
+from models.networks.autoencoder import PairAutoencoder
 from models.networks.blocks import spectrally_normalised
-from models.networks.joint import Critic, JointCritic
+from models.networks.heads import SCORES, Autoencoder, Embedding, Head, Projections, Untouched
+from models.networks.joint import Critic, Identity, JointCritic, JointEmbedding, JointProjections
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,6 +23,7 @@ class Family:
     encoder: Callable[[ModelConfig], nn.Module]
     generator: Callable[[ModelConfig], nn.Module]
     features: Callable[[ModelConfig], tuple[nn.Module, int]]
+    decoder: Callable[[ModelConfig], nn.Module]  # of an autoencoding critic, from model.latent
     joint_width: Callable[[ModelConfig], tuple[int, int]]  # units of the z part, of the joint part
 
 
@@ -54,6 +57,7 @@ FAMILIES: Final[Mapping[str, Family]] = MappingProxyType(
             ),
             generator=lambda m: dcgan.Generator(image=_image(m), width=m.width, latent=m.latent),
             features=_dcgan_features,
+            decoder=lambda m: dcgan.ImageDecoder(image=_image(m), width=m.width, code=m.latent),
             joint_width=lambda m: (8 * m.width, 16 * m.width),
         ),
         "mlp": Family(
@@ -62,6 +66,7 @@ FAMILIES: Final[Mapping[str, Family]] = MappingProxyType(
             ),
             generator=lambda m: mlp.Generator(vector=_vector(m), width=m.width, latent=m.latent),
             features=_mlp_features,
+            decoder=lambda m: mlp.Generator(vector=_vector(m), width=m.width, latent=m.latent),
             joint_width=lambda m: (m.width, m.width),
         ),
     }
@@ -101,14 +106,28 @@ def build_latent_critic(model: ModelConfig) -> nn.Module:
     return _finished(Critic(features, features.size), own)
 
 
-def build_joint_critic(model: ModelConfig) -> nn.Module:
-    """A critic of pairs, ([B, ...], [B, Z]) to [B]."""
+def build_joint_critic(model: ModelConfig, head: Head = SCORES) -> nn.Module:
+    """A critic of pairs, ([B, ...], [B, Z]) to what `head` says."""
+    if isinstance(head, Untouched):
+        return Identity()
     model = _critics_own(model)
+    return _finished(_joint(model, head), model)
+
+
+def _joint(model: ModelConfig, head: Head) -> nn.Module:
     family = find(model.network)
-    features, size = family.features(model)
+    features, x_size = family.features(model)
     z_width, joint = family.joint_width(model)
-    critic = JointCritic(features, size, latent=model.latent, width=z_width, joint=joint)
-    return _finished(critic, model)
+    sizes = {"latent": model.latent, "width": z_width, "joint": joint}
+    match head:
+        case Embedding():
+            return JointEmbedding(features, x_size, **sizes, size=head.features)
+        case Projections():
+            return JointProjections(features, x_size, **sizes, size=head.features, rank=head.rank)
+        case Autoencoder():
+            return PairAutoencoder(features, x_size, **sizes, decoder=family.decoder(model))
+        case _:
+            return JointCritic(features, x_size, **sizes)
 
 
 def _critics_own(model: ModelConfig) -> ModelConfig:

@@ -1,5 +1,6 @@
 """Pieces that several networks share."""
 
+import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
@@ -21,6 +22,24 @@ class Support(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         """Codes [B, Z] inside the prior's support."""
         return z.tanh() if self.prior == "uniform" else z
+
+
+class Orthonormal(nn.Module):
+    """A linear map without bias whose columns are orthonormal: [B, size] to [B, rank]."""
+
+    def __init__(self, size: int, rank: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(nn.init.orthogonal_(torch.empty(size, rank)))
+
+    def forward(self, points: Tensor) -> Tensor:
+        """Their coordinates along the columns."""
+        return points @ self.weight
+
+    @torch.no_grad()
+    def retract(self) -> None:
+        """Make the columns orthonormal again, by QR, after an optimiser has moved them."""
+        columns, upper = torch.linalg.qr(self.weight)
+        self.weight.copy_(columns * upper.diagonal().sign())  # else QR may turn columns round
 
 
 def initialise(network: nn.Module) -> None:

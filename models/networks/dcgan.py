@@ -130,3 +130,30 @@ class ImageFeatures(nn.Module):
         """Features [B, size]."""
         features: Tensor = self.layers(x)
         return features
+
+
+class ImageDecoder(nn.Module):
+    """An autoencoding critic's way back: codes [B, K] to images, without BatchNorm."""
+
+    def __init__(self, *, image: tuple[int, int, int], width: int, code: int) -> None:
+        super().__init__()
+        sizes = pyramid(image, width)
+        coarsest = sizes.channels[-1]
+        layers: list[nn.Module] = [
+            nn.Linear(code, sizes.flat),
+            nn.Unflatten(1, (coarsest, *sizes.base)),
+            nn.LeakyReLU(SLOPE),
+        ]
+        before = coarsest
+        for channels in (*reversed(sizes.channels[:-1]), width):
+            layers += [
+                nn.ConvTranspose2d(before, channels, 4, stride=2, padding=1),
+                nn.LeakyReLU(SLOPE),
+            ]
+            before = channels
+        self.layers = nn.Sequential(*layers, nn.Conv2d(before, image[2], 3, padding=1), nn.Tanh())
+
+    def forward(self, code: Tensor) -> Tensor:
+        """Images [B, C, H, W] in [-1, 1]."""
+        images: Tensor = self.layers(code)
+        return images

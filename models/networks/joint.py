@@ -1,12 +1,13 @@
 """Critics: of an image or a code alone, and of a pair (x, z).
 
-A critic gives one raw score per sample, [B]: no sigmoid, which belongs to an objective.
+A critic gives one raw score per sample, [B]: no sigmoid, which belongs to an objective.  A critic
+of pairs may end in an embedding instead, [B, D].
 """
 
 import torch
 from torch import Tensor, nn
 
-from models.networks.blocks import SLOPE
+from models.networks.blocks import SLOPE, Orthonormal
 
 
 class Critic(nn.Module):
@@ -23,8 +24,8 @@ class Critic(nn.Module):
         return scores
 
 
-class JointCritic(nn.Module):
-    """Score of a pair (x, z): features of each, then layers that see both.
+class PairFeatures(nn.Module):
+    """Features of a pair (x, z): of each, then layers that see both.
 
     Donahue, Kraehenbuehl and Darrell 2017, arXiv:1605.09782, section 3; the cut into an x part, a
     z part and a joint part is Dumoulin et al. 2017 (ALI), arXiv:1606.00704, table 1.
@@ -43,10 +44,73 @@ class JointCritic(nn.Module):
             nn.Linear(x_size + width, joint), nn.LeakyReLU(SLOPE),
             nn.Linear(joint, joint), nn.LeakyReLU(SLOPE),
         )  # fmt: skip
+
+    def features(self, x: Tensor, z: Tensor) -> Tensor:
+        """Of each pair, [B, joint]."""
+        features: Tensor = self.joint(torch.cat([self.x_features(x), self.z_features(z)], dim=1))
+        return features
+
+
+class JointCritic(PairFeatures):
+    """Score of a pair."""
+
+    def __init__(
+        self, x_features: nn.Module, x_size: int, *, latent: int, width: int, joint: int
+    ) -> None:
+        super().__init__(x_features, x_size, latent=latent, width=width, joint=joint)
         self.score = nn.Linear(joint, 1)
 
     def forward(self, x: Tensor, z: Tensor) -> Tensor:
         """Raw scores [B]; real pairs (x, E(x)) should score high."""
-        both = torch.cat([self.x_features(x), self.z_features(z)], dim=1)
-        scores: Tensor = self.score(self.joint(both)).squeeze(1)
+        scores: Tensor = self.score(self.features(x, z)).squeeze(1)
         return scores
+
+
+class JointEmbedding(PairFeatures):
+    """A pair as a point: for objectives that compare clouds of points."""
+
+    def __init__(
+        self, x_features: nn.Module, x_size: int, *, latent: int, width: int, joint: int, size: int
+    ) -> None:
+        super().__init__(x_features, x_size, latent=latent, width=width, joint=joint)
+        self.embed = nn.Linear(joint, size)
+
+    def forward(self, x: Tensor, z: Tensor) -> Tensor:
+        """Embeddings [B, size]."""
+        points: Tensor = self.embed(self.features(x, z))
+        return points
+
+
+class JointProjections(JointEmbedding):
+    """An embedding seen through two maps with orthonormal columns.
+
+    Mroueh, Sercu and Goel 2017 (McGan), arXiv:1702.08398, section 4: the maps U and V are trained
+    with the critic and brought back to orthonormal columns after each of its steps.
+    """
+
+    def __init__(
+        self,
+        x_features: nn.Module,
+        x_size: int,
+        *,
+        latent: int,
+        width: int,
+        joint: int,
+        size: int,
+        rank: int,
+    ) -> None:
+        super().__init__(x_features, x_size, latent=latent, width=width, joint=joint, size=size)
+        self.left, self.right = Orthonormal(size, rank), Orthonormal(size, rank)
+
+    def forward(self, x: Tensor, z: Tensor) -> Tensor:
+        """Both views side by side, [B, 2 * rank]."""
+        points = super().forward(x, z)
+        return torch.cat([self.left(points), self.right(points)], dim=1)
+
+
+class Identity(nn.Module):
+    """No critic: pairs are handed on as they are."""
+
+    def forward(self, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        """(x, z)."""
+        return x, z

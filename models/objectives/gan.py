@@ -40,5 +40,8 @@ def encoder_loss(*, real: Tensor) -> Tensor:
 
 
 OBJECTIVE = ScoreObjective(
-    critic_loss=critic_loss, generator_loss=generator_loss, encoder_loss=encoder_loss
+    plain=critic_loss,
+    smoothed=critic_loss,
+    generator_loss=generator_loss,
+    encoder_loss=encoder_loss,
 )

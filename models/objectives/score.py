@@ -1,15 +1,28 @@
-"""What every objective of the score family offers: losses of raw scores [B], as scalars."""
+"""The score family: losses of raw critic scores [B], as scalars.
+
+Real pairs should score high, fake ones low; so G's loss depends on fakes alone, E's on reals.
+"""
 
 from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Tensor
 
+from models.networks.heads import SCORES, Scores
+from models.objectives.objective import CriticTerms, JointCritic, Objective, Pair
+
 
 class CriticLoss(Protocol):
-    """What the critic minimises; `smoothing` moves both targets that far towards each other."""
+    """What the critic minimises."""
 
-    def __call__(self, *, real: Tensor, fake: Tensor, smoothing: float = 0.0) -> Tensor:
+    def __call__(self, *, real: Tensor, fake: Tensor) -> Tensor:
+        """[B] and [B'] to a scalar."""
+
+
+class SmoothedLoss(Protocol):
+    """The same with both targets moved `smoothing` towards each other."""
+
+    def __call__(self, *, real: Tensor, fake: Tensor, smoothing: float) -> Tensor:
         """[B] and [B'] to a scalar."""
 
 
@@ -28,9 +41,36 @@ class EncoderLoss(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ScoreObjective:
+class ScoreObjective(Objective):
     """One game on raw scores."""
 
-    critic_loss: CriticLoss
+    plain: CriticLoss
     generator_loss: GeneratorLoss
     encoder_loss: EncoderLoss
+    smoothed: SmoothedLoss | None = None  # None: the critic has no targets to move
+    smoothing: float = 0.0  # of the critic's targets on pairs
+
+    @property
+    def head(self) -> Scores:
+        """One number per pair."""
+        return SCORES
+
+    def critic_loss(self, *, real: Tensor, fake: Tensor, smoothing: float = 0.0) -> Tensor:
+        """What a critic minimises, [B] and [B'] to a scalar; `smoothing` needs targets."""
+        if not smoothing:
+            return self.plain(real=real, fake=fake)
+        if self.smoothed is None:
+            raise ValueError("this objective has no targets to smooth")
+        return self.smoothed(real=real, fake=fake, smoothing=smoothing)
+
+    def critic_terms(self, critic: JointCritic, *, real: Pair, fake: Pair) -> CriticTerms:
+        """The loss of both halves; the critic itself may be held in slope."""
+        loss = self.critic_loss(real=critic(*real), fake=critic(*fake), smoothing=self.smoothing)
+        return CriticTerms(loss=loss, witness=critic)
+
+    def pair_terms(self, critic: JointCritic, *, real: Pair, fake: Pair) -> dict[str, Tensor]:
+        """G's half and E's half."""
+        return {
+            "generator": self.generator_loss(fake=critic(*fake)),
+            "encoder": self.encoder_loss(real=critic(*real)),
+        }

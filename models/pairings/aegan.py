@@ -28,7 +28,7 @@ from models.pairings.reconstruction import image_loss, latent_loss
 from models.regularisers.r1_penalty import r1_penalty
 
 
-class AEGAN(Pairing):
+class AEGAN(Pairing[ScoreObjective]):
     """E, G, a critic of images and a critic of codes."""
 
     default_weights: ClassVar[Mapping[str, float]] = MappingProxyType(

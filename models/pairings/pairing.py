@@ -3,15 +3,17 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from models.config import ModelConfig
-from models.objectives.score import ScoreObjective
+from models.networks.heads import SCORES, Head
+from models.objectives.objective import Objective
 from models.regularisers import Regularisers
 
+Played = TypeVar("Played", bound=Objective)  # the objectives a pairing can serve
 Losses = dict[str, Tensor]  # scalars by name; "total" is what the optimiser sees
 
 
@@ -38,15 +40,18 @@ class Pass:
         )
 
 
-class Pairing(ABC):
-    """One way to train G and E against critics."""
+class Pairing(ABC, Generic[Played]):
+    """One way to train G and E against critics that end in `head`."""
 
     default_weights: ClassVar[Mapping[str, float]]
     has_joint_critic: ClassVar[bool]
 
-    def __init__(self, weights: Mapping[str, float], regularisers: Regularisers) -> None:
+    def __init__(
+        self, weights: Mapping[str, float], regularisers: Regularisers, head: Head = SCORES
+    ) -> None:
         self.weights = weights
         self.regularisers = regularisers
+        self.head = head
 
     @abstractmethod
     def build_critics(self, model: ModelConfig) -> nn.ModuleDict:
@@ -61,7 +66,7 @@ class Pairing(ABC):
         self,
         critics: nn.ModuleDict,
         batch: Pass,
-        objective: ScoreObjective,
+        objective: Played,
         rng: torch.Generator,
         *,
         update: int = 0,
@@ -69,5 +74,5 @@ class Pairing(ABC):
         """What the critics minimise in their update number `update`; `batch` is detached."""
 
     @abstractmethod
-    def pair_loss(self, critics: nn.ModuleDict, batch: Pass, objective: ScoreObjective) -> Losses:
+    def pair_loss(self, critics: nn.ModuleDict, batch: Pass, objective: Played) -> Losses:
         """What G and E minimise; the critics' weights stay as they are."""

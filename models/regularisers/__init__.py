@@ -1,17 +1,17 @@
 """Regularisers by name: what a config's `[regularisers]` may hold.
 
-`name = weight`, or a table `{ weight = ..., ... }` where one has more settings.
+`name = weight`, or a table where one has more settings.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final, Literal, get_args
 
 from models.errors import BadConfig, UnknownName
 
 Form = Literal["norm", "squared"]
-NAMES: Final = ("pairwise", "r1")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,30 +38,41 @@ class R1:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Gradient:
+    """Settings of the gradient penalty: the paper's weight is 10."""
+
+    weight: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Clip:
+    """Bounds of every weight of the critics: the paper's are -0.01 and 0.01."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Regularisers:
     """The regularisers of one run; None where one is off."""
 
     pairwise: Pairwise | None = None
+    gradient: Gradient | None = None
+    clip: Clip | None = None
     r1: R1 | None = None
 
     @property
     def second_derivatives(self) -> bool:
         """Whether a critic learns from its own slope."""
-        return self.pairwise is not None or self.r1 is not None
+        return any((self.pairwise, self.gradient, self.r1))
 
 
 def parse(table: Mapping[str, Any]) -> Regularisers:
     """The regularisers that a config's table names.  Raises UnknownName or BadConfig."""
     for name in table:
-        if name not in NAMES:
-            raise UnknownName("regulariser", name, NAMES)
-    chosen = Regularisers(
-        pairwise=_pairwise(table["pairwise"]) if "pairwise" in table else None,
-        r1=_r1(table["r1"]) if "r1" in table else None,
-    )
-    if chosen.pairwise and chosen.r1:
-        raise BadConfig("r1 wants no slope where the pairwise penalty wants one: choose one")
-    return chosen
+        if name not in PARSERS:
+            raise UnknownName("regulariser", name, PARSERS)
+    return Regularisers(**{name: PARSERS[name](value) for name, value in table.items()})
 
 
 def _pairwise(value: Any) -> Pairwise | None:
@@ -70,6 +81,25 @@ def _pairwise(value: Any) -> Pairwise | None:
     if form not in get_args(Form):
         raise UnknownName("form of the pairwise penalty", str(form), get_args(Form))
     return Pairwise(weight=weight, form=form) if weight else None
+
+
+def _gradient(value: Any) -> Gradient | None:
+    weight = _weight("gradient", _settings("gradient", value, ("weight",)), 10.0)
+    return Gradient(weight=weight) if weight else None
+
+
+def _clip(value: Any) -> Clip | None:
+    if isinstance(value, Mapping):
+        settings = _settings("clip", value, ("low", "high"))
+    else:
+        bound = _weight("clip", {"weight": value}, 0.0)
+        settings = {"low": -bound, "high": bound}
+    low, high = (_number("clip", settings.get(key)) for key in ("low", "high"))
+    if low == high == 0:
+        return None
+    if not low < 0 < high:
+        raise BadConfig(f"regularisers.clip needs low < 0 < high, got {low:g} and {high:g}")
+    return Clip(low=low, high=high)
 
 
 def _r1(value: Any) -> R1 | None:
@@ -94,3 +124,14 @@ def _weight(name: str, settings: Mapping[str, Any], default: float) -> float:
     if not number or not 0 <= weight < math.inf:
         raise BadConfig(f"regularisers.{name} needs a weight of 0 or more, got {weight!r}")
     return float(weight)
+
+
+def _number(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise BadConfig(f"regularisers.{name} takes a number or {{ low, high }}, got {value!r}")
+    return float(value)
+
+
+PARSERS: Final[Mapping[str, Callable[[Any], Any]]] = MappingProxyType(
+    {"pairwise": _pairwise, "gradient": _gradient, "r1": _r1, "clip": _clip}
+)

@@ -1,8 +1,9 @@
 """Checkpoints: written whole or not at all, the newest few kept.
 
-`checkpoints/STEP/weights.safetensors` holds every network, `state.pt` the optimisers, the step
-and the time spent; `checkpoints/latest` names the newest.  Each is written under another name,
-flushed to disk and renamed, so a kill at any moment leaves the one before intact.
+`checkpoints/STEP/weights.safetensors` holds every network, `state.pt` the optimisers, the
+objective's state, the step and the time spent; `checkpoints/latest` names the newest.  Each is
+written under another name, flushed to disk and renamed, so a kill at any moment leaves the one
+before intact.
 """
 
 import json
@@ -56,8 +57,8 @@ def save(run: Path, trainer: Trainer, *, seconds: float) -> Path:
     state = {
         "step": trainer.step,
         "seconds": seconds,
-        "pair_optimiser": trainer.pair_optimiser.state_dict(),
-        "critic_optimiser": trainer.critic_optimiser.state_dict(),
+        "objective": trainer.objective.saved(),
+        **{name: each.state_dict() for name, each in trainer.optimisers().items()},
     }
     torch.save(state, partial / "state.pt")
     for file in partial.iterdir():
@@ -94,8 +95,10 @@ def restore(run: Path, trainer: Trainer) -> float:
     for prefix, module in trainer.modules().items():
         _fill(module, prefix, weights, folder)
     state = _state(folder, trainer.device)
-    trainer.pair_optimiser.load_state_dict(state["pair_optimiser"])
-    trainer.critic_optimiser.load_state_dict(state["critic_optimiser"])
+    for name, optimiser in trainer.optimisers().items():
+        optimiser.load_state_dict(state[name])
+    # a checkpoint of before objectives had a state holds none
+    trainer.objective = trainer.objective.restored(state.get("objective", {}))
     trainer.step = state["step"]
     return float(state["seconds"])
 

@@ -54,7 +54,8 @@ def draw(run: Path) -> None:
         axis.set_title(title, loc="left")
         axis.set_ylabel("loss")
         axis.grid(alpha=0.3)
-        axis.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+        if axis.lines:  # without a critic, or while it warms up, one side has no losses
+            axis.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
     axes[-1].set_xlabel("step")
     partial = run / ".losses.partial.png"
     figure.savefig(partial, dpi=100)

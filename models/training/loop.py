@@ -82,11 +82,12 @@ class Run:
     """One run directory and the training that fills it."""
 
     def __init__(self, out: Path, config: Config, data: Dataset, device: torch.device) -> None:
-        self.out, self.config, self.device = out, config, device
+        self.out, self.device = out, device
         kept, held_out = data.held_out(config.data.holdout, config.train.seed)
         if len(kept) < 2:
             raise DataError(f"{config.data.path} leaves {len(kept)} items to train on")
         self.trainer = Trainer(config, device)
+        self.config = self.trainer.config
         self.batches = Batches(
             kept, batch=config.train.batch, seed=config.train.seed, device=device
         )
@@ -211,11 +212,11 @@ def _cpu_name() -> str:
     return f"{platform.machine()} CPU, {threads} thread{'s' if threads > 1 else ''}"
 
 
-def check(config: Config) -> None:
-    """Build what a config names and drop it: a wrong one fails here, before data is read.
+def check(config: Config) -> Config:
+    """The config with what its choices imply, after everything it names was built and dropped.
 
-    Raises ModelError.
+    A wrong one fails here, before data is read.  Raises ModelError.
     """
     if config.model.image is not None:
         image_spec(config)
-    Trainer(config, torch.device("cpu"))
+    return Trainer(config, torch.device("cpu")).config

@@ -8,10 +8,11 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from models import networks, objectives, pairings, regularisers
+from models import choices, networks, objectives, pairings, regularisers
 from models.config import Config
-from models.errors import BadConfig
-from models.pairings.pairing import Losses
+from models.objectives.objective import Objective
+from models.pairings.pairing import Losses, Pass
+from models.training import optimisers
 from models.training.averaging import average_into, estimate_batchnorm
 from models.training.batches import Batches, draw_prior, rng_for, seed_of
 
@@ -27,12 +28,12 @@ class Trainer:
     """
 
     def __init__(self, config: Config, device: torch.device) -> None:
-        self.config, self.device = config, device
-        self.objective = objectives.find(config.model.objective)
-        chosen = regularisers.parse(config.regularisers)
-        if config.train.compile and chosen.second_derivatives:
-            raise BadConfig("train.compile has no second derivatives, as pairwise and r1 need them")
-        self.pairing = pairings.build(config, chosen)
+        self.config = config = choices.resolve(config)
+        self.device = device
+        self.regularisers = regularisers.parse(config.regularisers)
+        smoothing = pairings.weights(config).get("smoothing", 0.0)
+        self.objective: Objective = objectives.build(config, smoothing=smoothing)
+        self.pairing = pairings.build(config, self.regularisers, self.objective.head)
         with torch.random.fork_rng(devices=[]):  # modules initialise from the global generator
             torch.manual_seed(seed_of(config.train.seed, "weights", 0))
             encoder = networks.build_encoder(config.model)
@@ -42,13 +43,10 @@ class Trainer:
         self.critics = _placed(critics, device)
         self.averaged_encoder = deepcopy(self.encoder).requires_grad_(False).eval()
         self.averaged_generator = deepcopy(self.generator).requires_grad_(False).eval()
-        train = config.train
         pair = [*self.encoder.parameters(), *self.generator.parameters()]
-        self.pair_optimiser = torch.optim.Adam(pair, lr=train.lr, betas=train.betas, fused=True)
-        self.critic_optimiser = torch.optim.Adam(
-            self.critics.parameters(), lr=train.critic_lr, betas=train.betas, fused=True
-        )
-        if train.compile:
+        self.pair_optimiser = optimisers.of_pair(pair, config.train)
+        self.critic_optimiser = optimisers.of_critics(self.critics.parameters(), config.train)
+        if config.train.compile:
             for network in (self.encoder, self.generator, *self.critics.values()):
                 network.compile()
         self.step = 0
@@ -57,34 +55,50 @@ class Trainer:
         """One update of G and E after `critic_steps` of the critics.
 
         Returns:
-            Detached scalars by name, as "critic/NAME" and "pair/NAME".
+            Detached scalars by name, as "critic/NAME" and "pair/NAME"; without a critic, or while
+            it warms up, only one of the two.
         """
         train = self.config.train
         rng = rng_for(train.seed, "update", self.step, self.device)
         self._set_rates()
-        losses: Losses = {}
+        critic: Losses = {}
         for turn in range(train.critic_steps):
-            last = turn == train.critic_steps - 1
             number = self.step * train.critic_steps + turn
             x = batches.at(number)
             z = draw_prior(
                 self.config.model.prior, (len(x), self.config.model.latent), rng, self.device
             )
+            last = turn == train.critic_steps - 1
             with torch.set_grad_enabled(last), self._precision():
                 batch = self.pairing.forward(self.encoder, self.generator, x, z)
-            with self._precision():
-                critic = self.pairing.critic_loss(
-                    self.critics, batch.detached(), self.objective, rng, update=number
-                )
-            _descend(self.critic_optimiser, critic)
-        with _frozen(self.critics), self._precision():
-            pair = self.pairing.pair_loss(self.critics, batch, self.objective)
-            _descend(self.pair_optimiser, pair)
+            if self.critic_optimiser:
+                critic = self._critic_step(self.critic_optimiser, batch.detached(), rng, number)
+                if (number + 1) % batches.per_epoch == 0:
+                    self.objective = self.objective.after_epoch()
+        pair = {} if self.objective.warming else self._pair_step(batch)
         self.step += 1
         for average, network in self._averages():
             average_into(average, network, decay=train.ema, step=self.step)
-        losses |= {f"critic/{name}": loss.detach() for name, loss in critic.items()}
-        losses |= {f"pair/{name}": loss.detach() for name, loss in pair.items()}
+        losses = {f"critic/{name}": loss.detach() for name, loss in critic.items()}
+        return losses | {f"pair/{name}": loss.detach() for name, loss in pair.items()}
+
+    def _critic_step(
+        self, optimiser: torch.optim.Optimizer, batch: Pass, rng: torch.Generator, number: int
+    ) -> Losses:
+        with self._precision():
+            losses: Losses = self.pairing.critic_loss(
+                self.critics, batch, self.objective, rng, update=number
+            )
+        optimisers.descend(optimiser, losses)
+        optimisers.constrain(self.critics, self.regularisers)
+        self.objective = self.objective.after(losses)
+        state = self.objective.shown()
+        return losses | {n: torch.tensor(v, device=self.device) for n, v in state.items()}
+
+    def _pair_step(self, batch: Pass) -> Losses:
+        with _frozen(self.critics), self._precision():
+            losses: Losses = self.pairing.pair_loss(self.critics, batch, self.objective)
+            optimisers.descend(self.pair_optimiser, losses)
         return losses
 
     def refresh_batchnorm(self, batches: Batches) -> None:
@@ -109,6 +123,11 @@ class Trainer:
             "ema.generator": self.averaged_generator,
         }
 
+    def optimisers(self) -> dict[str, torch.optim.Optimizer]:
+        """Every optimiser by the name its state is stored under."""
+        found = {"pair_optimiser": self.pair_optimiser, "critic_optimiser": self.critic_optimiser}
+        return {name: optimiser for name, optimiser in found.items() if optimiser}
+
     def first_bad_weight(self) -> str | None:
         """The name of a weight that is not finite, or None."""
         for prefix, module in self.modules().items():
@@ -127,12 +146,10 @@ class Trainer:
         train = self.config.train
         left = 1 - self.step / train.steps
         factor = min(1.0, left / train.lr_decay) if train.lr_decay else 1.0
-        for optimiser, rate in (
-            (self.pair_optimiser, train.lr),
-            (self.critic_optimiser, train.critic_lr),
-        ):
+        rates = {"pair_optimiser": train.lr, "critic_optimiser": train.critic_lr}
+        for name, optimiser in self.optimisers().items():
             for group in optimiser.param_groups:
-                group["lr"] = rate * factor
+                group["lr"] = rates[name] * factor
 
     def _precision(self) -> torch.autocast:
         bf16 = self.config.train.precision == "bf16"
@@ -143,12 +160,6 @@ def _placed(network: _Network, device: torch.device) -> _Network:
     """`network` on the device, in place; NHWC in memory is a fifth faster on a CPU."""
     # torch's annotations lack memory_format
     return network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
-def _descend(optimiser: torch.optim.Optimizer, losses: Losses) -> None:
-    optimiser.zero_grad(set_to_none=True)
-    losses["total"].backward()
-    optimiser.step()
 
 
 @contextmanager

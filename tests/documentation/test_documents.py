@@ -19,6 +19,7 @@ from documentation.console import HOST, ROOT, Shown, agree
 from export import cli as export_cli
 from export.evaluate import Asked, evaluate
 from export.subjects import open_subject
+from models import objectives
 from models.config import Config
 from oracle import make_oracle
 from serving.latents import MAX_SEED
@@ -190,6 +191,15 @@ def anchors(path: Path) -> set[str]:
 def test_the_config_in_the_training_guide_is_one() -> None:
     (text,) = code(document("training.md"), "toml")
     Config.from_dict(tomllib.loads(text))
+
+
+def test_every_objective_is_documented_with_family_aim_and_source() -> None:
+    rows = table(document("training.md"), "objective")
+    assert set(rows) == set(objectives.OBJECTIVES)
+    for family, aim, _, source in rows.values():
+        assert family in ("score", "embedding", "energy", "none")
+        assert aim
+        assert source
 
 
 class Place(NamedTuple):

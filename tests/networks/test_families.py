@@ -10,7 +10,9 @@ from torch import nn
 from models import networks
 from models.config import ModelConfig, Prior
 from models.errors import BadConfig, UnknownName
+from models.networks.blocks import Orthonormal
 from models.networks.dcgan import pyramid
+from models.networks.heads import Autoencoder, Embedding, Projections, Rebuilt, Untouched
 
 
 def image_model(image: tuple[int, int, int], **more: Any) -> ModelConfig:
@@ -143,3 +145,45 @@ def test_a_network_wants_its_own_kind_of_data() -> None:
         networks.build_encoder(image_model((16, 16, 1), network="mlp"))
     with pytest.raises(BadConfig, match=r"model\.image"):
         networks.build_generator(ModelConfig(vector=2, network="dcgan"))
+
+
+@pytest.mark.parametrize("network", ["dcgan", "mlp"])
+def test_a_critic_of_pairs_ends_in_what_its_head_says(network: str) -> None:
+    torch.manual_seed(0)
+    model, x = image_model((24, 40, 3)), torch.randn(5, 3, 24, 40)
+    if network == "mlp":
+        model, x = ModelConfig(network="mlp", vector=2, latent=6, width=8), torch.randn(5, 2)
+    z = torch.randn(5, 6)
+    untouched = networks.build_joint_critic(model, Untouched())
+    assert [part is given for part, given in zip(untouched(x, z), (x, z), strict=True)] == [
+        True
+    ] * 2
+    assert list(untouched.parameters()) == []
+    assert networks.build_joint_critic(model, Embedding(features=7))(x, z).shape == (5, 7)
+    seen = networks.build_joint_critic(model, Projections(features=7, rank=3))
+    assert seen(x, z).shape == (5, 6)
+    critic = networks.build_joint_critic(model, Autoencoder())
+    again: Rebuilt = critic(x, z)
+    assert (again.x.shape, again.z.shape, again.code.shape) == (x.shape, z.shape, (5, 6))
+    assert not any(isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d) for m in critic.modules())
+    torch.testing.assert_close(critic(x[:1], z[:1]).x, again.x[:1])  # each pair alone
+
+
+@pytest.mark.parametrize(
+    "head", [{"features": 0}, {"features": 4, "rank": 5}, {"features": 4, "rank": 0}]
+)
+def test_sizes_of_a_head_that_make_no_sense_are_refused(head: dict[str, int]) -> None:
+    with pytest.raises(BadConfig, match="objective"):
+        (Projections if "rank" in head else Embedding)(**head)
+
+
+def test_an_orthonormal_map_comes_back_to_where_it_was_near() -> None:
+    torch.manual_seed(0)
+    linear = Orthonormal(6, 3)
+    before = linear.weight.detach().clone()
+    with torch.no_grad():
+        linear.weight.add_(0.01 * torch.randn(6, 3))
+    linear.retract()
+    after = linear.weight.detach()
+    torch.testing.assert_close(after.T @ after, torch.eye(3))
+    assert (after - before).abs().max() < 0.05  # no column was turned round

@@ -7,9 +7,10 @@ from sklearn.metrics import log_loss
 
 from models import objectives
 from models.errors import UnknownName
+from models.objectives import gan
 
 REAL, FAKE = [1.0, 3.0, -2.0], [0.0, 2.0]
-GAN = objectives.find("gan")
+GAN = gan.OBJECTIVE
 
 
 def sigmoid(values: list[float]) -> np.ndarray:
@@ -45,5 +46,5 @@ def test_certain_scores_stay_finite() -> None:
 
 
 def test_a_wrong_name_lists_the_known_ones() -> None:
-    with pytest.raises(UnknownName, match="choose from: gan"):
-        objectives.find("wgan")
+    with pytest.raises(UnknownName, match=r"choose from: began, cramer, .*, wgan-gp"):
+        objectives.find("wgangp")

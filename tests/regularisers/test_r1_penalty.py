@@ -84,7 +84,6 @@ def test_settings_are_a_number_or_a_table() -> None:
         ({"r1": {"every": 0}}, BadConfig, "whole number from 1"),
         ({"r1": {"every": 1.5}}, BadConfig, "whole number from 1"),
         ({"r1": {"gamma": 1}}, UnknownName, "every, weight"),
-        ({"r1": 1, "pairwise": 1}, BadConfig, "choose one"),
     ],
 )
 def test_wrong_settings_are_refused(

@@ -125,7 +125,7 @@ def test_learning_rates_fall_over_the_last_share_of_the_steps() -> None:
         rates.append(
             (
                 trainer.pair_optimiser.param_groups[0]["lr"],
-                trainer.critic_optimiser.param_groups[0]["lr"],
+                trainer.optimisers()["critic_optimiser"].param_groups[0]["lr"],
             )
         )
     assert [r for r, _ in rates] == pytest.approx([1] * 7 + [0.75, 0.5, 0.25])
