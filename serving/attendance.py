@@ -7,7 +7,7 @@ from typing import Final
 
 from starlette.types import Receive
 
-from serving.errors import DeadlineExceeded
+from serving.errors import DeadlineExceeded, ServingError
 
 CLIENT_GONE: Final = 499  # the status of nginx for it; only logs and figures ever see it
 _UNWATCHED: Final = 0.03  # seconds: work that is done by then is not worth a watcher
@@ -77,9 +77,12 @@ class _Attended:
         self._timer = self._loop.call_later(self._left(), self._expire)
 
     async def _watch(self, receive: Receive) -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        self._end(ClientGone())
+        try:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            self._end(ClientGone())
+        except (ClientGone, ServingError) as error:  # within a body that nobody else reads
+            self._end(error)
 
     def _expire(self) -> None:
         self._end(DeadlineExceeded("the work was not done before the deadline"))

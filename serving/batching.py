@@ -175,11 +175,13 @@ class Batcher:
     def _work(self, hand: Hand) -> None:
         """Batch after batch, until the batcher closes and nothing waits."""
         while parts := self._next(hand):
-            self._compute(parts)
+            whole = self._compute(parts)
             with self._wake:
-                # All that passed, not the engine's share alone: that is what the next one waits.
-                rows = sum(part.stop - part.start for part in parts)
-                self._line.learn(parts[0].work.graph, rows, time.monotonic() - hand.since)
+                if (
+                    whole
+                ):  # all that passed, not the engine's share alone: the next one waits for it
+                    rows = sum(part.stop - part.start for part in parts)
+                    self._line.learn(parts[0].work.graph, rows, time.monotonic() - hand.since)
                 hand.parts = []
                 hand.batches += 1
 
@@ -200,10 +202,12 @@ class Batcher:
                     return parts
                 self._wake.wait()
 
-    def _compute(self, parts: list[Part]) -> None:
-        parts = [part for part in parts if not part.work.dead]
-        if not parts:
-            return
+    def _compute(self, parts: list[Part]) -> bool:
+        """Run the parts and hand out what comes back; whether all of it came at once."""
+        alive = [part for part in parts if not part.work.dead]
+        if not alive:
+            return False
+        whole, parts = len(alive) == len(parts), alive
         graph, rows = parts[0].work.graph, sum(part.stop - part.start for part in parts)
         begin = time.monotonic()
         try:
@@ -217,13 +221,14 @@ class Batcher:
             else:
                 log.exception("the engine failed on a row to %s", graph)
                 self._fail([(parts[0].work, _guilty(parts[0]))])
-            return
+            return False
         seconds = time.monotonic() - begin
         with self._wake:
             complete = self._line.record(parts, outputs, seconds)
         self._send([(work, work.answer()) for work in complete])
         if self._on_batch is not None:
             self._on_batch(graph, rows, seconds)
+        return whole
 
     def _run_joined(self, graph: str, rows: int, parts: list[Part]) -> list[Array]:
         inputs = [

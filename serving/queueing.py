@@ -43,6 +43,7 @@ class Work:
     key: Key = ()
     rows: int = 0
     turn: tuple[float, int] = (0.0, 0)  # the lowest goes first
+    long: bool = False  # more than one batch holds
     taken: int = 0  # rows that an engine thread took
     done: int = 0  # rows that came back
     pieces: dict[int, list[Array]] = field(default_factory=dict)  # first row -> outputs
@@ -87,39 +88,53 @@ class Line:
     """Work in order of turns: whoever would be done first if all who wait were served alike.
 
     A work's turn is the cost that had been served when it came, plus its own (fair queueing:
-    Demers, Keshav and Shenker 1989).  So equals go in order of arrival, one at a time; a short work
-    goes before a long one that waits or is partly done; and since the cost that was served only
-    grows, new short ones pass a long one no more than its own length.
+    Demers, Keshav and Shenker 1989).  So equals go in order of arrival, one after another, and
+    since the cost that was served only grows, new work passes old for no longer than that takes.
+    Two lines in truth: after a batch that begins with long work, what one batch cannot hold, the
+    next begins with short work if any waits.
 
     Whoever is dropped leaves at once, so that nothing keeps its arrays and nobody gets its turn.
     """
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._queues: dict[Key, list[Work]] = {}  # by turn; none is empty
-        self._rows: dict[Key, int] = {}  # rows that wait
-        self._long: dict[Key, set[Work]] = {}  # those that one batch cannot hold
-        self._earliest: dict[Key, float] = {}  # nobody in the queue has an earlier deadline
+        # for short and for long work, by key: in order of turns, and how many rows; none is empty
+        self._queues: dict[bool, dict[Key, list[Work]]] = {False: {}, True: {}}
+        self._rows: dict[bool, dict[Key, int]] = {False: {}, True: {}}
+        self._earliest: dict[Key, float] = {}  # nobody with this key has an earlier deadline
         self._drift: dict[str, float] = {}  # graph: seconds found over those planned, a mean
         self._served = 0.0  # planned seconds of all batches so far
         self._numbers = itertools.count()
+        self._after_long = False  # the last batch began with long work
 
     @property
     def rows(self) -> int:
         """Rows that wait."""
-        return sum(self._rows.copy().values())
+        return sum(sum(rows.values()) for rows in self._rows.values())
 
     def waiting(self, graph: str) -> int:
         """Rows that wait for one graph."""
-        return sum(rows for key, rows in self._rows.items() if key[0] == graph)
+        counts = (item for rows in self._rows.values() for item in rows.items())
+        return sum(rows for key, rows in counts if key[0] == graph)
 
     def ahead(self, graph: str, rows: int) -> float:
-        """Seconds of one engine for all whose turn comes before that of `rows` added now.
+        """Seconds of one engine for all that goes before the last of `rows` added now.
 
         What comes later, and is shorter, is not foreseen.
         """
         turn = self._served + self._planned(graph, rows)
-        return sum(self.seconds(key[0], self._rows_ahead(key, turn)) for key in self._rows)
+        short = self._rows[False]
+        shorts = sum(self.seconds(key[0], n) for key, n in short.items())
+        longs = 0.0
+        for key, queue in self._queues[True].items():
+            before = itertools.takewhile(lambda work: work.turn[0] <= turn, queue)
+            longs += self.seconds(key[0], sum(map(_left, before)))
+        if rows > self._plan.most(graph):
+            return shorts + longs
+        # Between short work, a batch of long.
+        batches = 1 + sum(math.ceil(n / self._plan.most(key[0])) for key, n in short.items())
+        full = (self.seconds(key[0], self._plan.most(key[0])) for key in self._queues[True])
+        return shorts + min(longs, batches * max(full, default=0.0))
 
     def seconds(self, graph: str, rows: int) -> float:
         """Seconds of one engine for so many rows: the plan's, corrected by what was found."""
@@ -128,59 +143,69 @@ class Line:
     def add(self, work: Work) -> None:
         """Let `work` wait."""
         work.turn = (self._served + self._planned(work.graph, work.rows), next(self._numbers))
-        insort(self._queues.setdefault(work.key, []), work, key=_turn)
-        self._rows[work.key] = self._rows.get(work.key, 0) + work.rows
-        if work.rows > self._plan.most(work.graph):
-            self._long.setdefault(work.key, set()).add(work)
+        work.long = work.rows > self._plan.most(work.graph)
+        insort(self._queues[work.long].setdefault(work.key, []), work, key=_turn)
+        counts = self._rows[work.long]
+        counts[work.key] = counts.get(work.key, 0) + work.rows
         if work.deadline is not None:
             self._earliest[work.key] = min(self._earliest.get(work.key, math.inf), work.deadline)
 
     def drop(self, work: Work) -> None:
         """Nobody wants `work` any more: what waits of it leaves the line."""
         if not work.dead and work.taken < work.rows:
-            queue = self._queues[work.key]
+            queue = self._queues[work.long][work.key]
             del queue[bisect_left(queue, work.turn, key=_turn)]
-            self._rows[work.key] -= work.rows - work.taken
-            self._left(work)
+            self._rows[work.long][work.key] -= _left(work)
+            self._tidy(work.key)
         work.dead = True
 
     def take(self, now: float) -> tuple[list[Part], list[Work]]:
         """The next batch, rows of one graph as the plan has it, and the works found expired.
 
-        The graph is that of the first turn; within it, works go in order of turns.
+        The graph is that of the first turn; what room is left goes to others of that graph.
         """
         parts: list[Part] = []
         expired: list[Work] = []
-        while not parts and self._queues:
-            key = min(self._queues, key=lambda key: self._queues[key][0].turn)
+        while not parts and any(self._queues.values()):
+            long, key = self._first()
             if late := self._late(key, now):
                 for work in late:
                     self.drop(work)
                 expired += late
-                continue  # without them it may be another graph's turn
-            parts = self._taken(key, self._plan.take(key[0], self._rows[key]))
+                continue  # without them it may be another's turn
+            room = self._plan.take(key[0], sum(rows.get(key, 0) for rows in self._rows.values()))
+            self._served += self._planned(key[0], room)
+            self._after_long = long
+            for kind in (long, not long):
+                taken = self._taken(kind, key, room)
+                room -= sum(part.stop - part.start for part in taken)
+                parts += taken
             for part in parts:
                 if part.work.started_at is None:
                     part.work.started_at = now
+            self._tidy(key)
         return parts, expired
 
-    def _taken(self, key: Key, rows: int) -> list[Part]:
-        """The first so many rows of a queue, taken out of it."""
-        parts = []
-        left = rows
-        for work in self._queues[key]:
-            some = min(left, work.rows - work.taken)
-            parts.append(Part(work, work.taken, work.taken + some))
-            work.taken += some
-            left -= some
-            if not left:
+    def _first(self) -> tuple[bool, Key]:
+        """Whose turn it is: whether that is long work, and its key."""
+        kinds = (False,) if self._after_long and self._queues[False] else (False, True)
+        heads = [(q[0].turn, kind, key) for kind in kinds for key, q in self._queues[kind].items()]
+        _, long, key = min(heads)
+        return long, key
+
+    def _taken(self, long: bool, key: Key, room: int) -> list[Part]:
+        """The first rows of a queue, at most so many, taken out of it."""
+        parts: list[Part] = []
+        queue = self._queues[long].get(key, [])
+        for work in queue:
+            if not room:
                 break
-        whole = [part.work for part in parts if part.work.taken == part.work.rows]
-        del self._queues[key][: len(whole)]  # all but the last are whole
-        self._rows[key] -= rows
-        self._served += self._planned(key[0], rows)
-        for work in whole:
-            self._left(work)
+            rows = min(room, _left(work))
+            parts.append(Part(work, work.taken, work.taken + rows))
+            work.taken += rows
+            room -= rows
+            self._rows[long][key] -= rows
+        del queue[: sum(not _left(part.work) for part in parts)]  # all but the last are whole
         return parts
 
     def record(self, parts: list[Part], outputs: list[Array], seconds: float) -> list[Work]:
@@ -205,20 +230,20 @@ class Line:
         self._drift[graph] = _MEMORY * drift + (1 - _MEMORY) * found
 
     def _late(self, key: Key, now: float) -> list[Work]:
-        """Those of a queue whose deadline has passed; it is searched only when one may have."""
+        """Those with this key whose deadline has passed; they are searched only if one may have."""
         if self._earliest.get(key, math.inf) > now:
             return []
-        deadlines = [(w, w.deadline) for w in self._queues[key] if w.deadline is not None]
+        works = [work for queues in self._queues.values() for work in queues.get(key, ())]
+        deadlines = [(work, work.deadline) for work in works if work.deadline is not None]
         self._earliest[key] = min((d for _, d in deadlines if d > now), default=math.inf)
         return [work for work, deadline in deadlines if deadline <= now]
 
-    def _left(self, work: Work) -> None:
-        """A work is out of its queue; the queue goes with the last of it."""
-        key = work.key
-        self._long.get(key, set()).discard(work)
-        if key in self._queues and not self._queues[key]:
-            del self._queues[key], self._rows[key]
-            self._long.pop(key, None)
+    def _tidy(self, key: Key) -> None:
+        """Take away queues that are empty."""
+        for kind, queues in self._queues.items():
+            if key in queues and not queues[key]:
+                del queues[key], self._rows[kind][key]
+        if not any(key in queues for queues in self._queues.values()):
             self._earliest.pop(key, None)
 
     def _planned(self, graph: str, rows: int) -> float:
@@ -227,13 +252,14 @@ class Line:
         seconds = full * self._plan.seconds(graph, most)
         return seconds + self._plan.seconds(graph, rest) if rest else seconds
 
-    def _rows_ahead(self, key: Key, turn: float) -> int:
-        after = [work for work in self._long.get(key, ()) if work.turn[0] > turn]
-        return self._rows[key] - sum(work.rows - work.taken for work in after)
-
 
 def _turn(work: Work) -> tuple[float, int]:
     return work.turn
+
+
+def _left(work: Work) -> int:
+    """Its rows that wait."""
+    return work.rows - work.taken
 
 
 def halves(parts: list[Part]) -> tuple[list[Part], list[Part]]:

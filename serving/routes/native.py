@@ -82,7 +82,9 @@ class Native:
         given = bodies.query(request.scope["query_string"])
         body = b"" if request.method == "GET" else await bodies.whole(request.receive)
         # What cannot be done in time is not decoded first: that is most of what a refusal costs.
-        model.ready.batcher.check(verbs.first_graph(verb), 1, trace.deadline)
+        graph = verbs.first_graph(verb)
+        verbs.check_graph(model.manifest, graph)
+        model.ready.batcher.check(graph, 1, trace.deadline)
         async with attended(request.receive, trace.deadline):
             payload = await self._payload(verb, model, body, request.headers)
             values = self._values(verb, model, [*given, *payload.given])

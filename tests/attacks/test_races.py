@@ -165,15 +165,7 @@ def test_one_batch_that_stood_still_does_not_turn_away_what_comes_after() -> Non
     async def scenario() -> None:
         engine = Doubler()
         async with batching(engine, plan=Fixed(4, seconds=1e-3)) as batcher:
-            stood_still = batcher._line.record
-
-            def record(parts: Any, outputs: Any, seconds: float) -> Any:
-                return stood_still(parts, outputs, 60.0)
-
-            batcher._line.record = record  # type: ignore[method-assign]
-            await batcher.submit("g", rows(0))
-            batcher._line.record = stood_still  # type: ignore[method-assign]
-            await engine.busy()
+            batcher._line.learn("g", 1, 60.0)
             engine.gate.clear()
             first = asyncio.create_task(batcher.submit("g", rows(2)))
             await engine.busy()

@@ -270,6 +270,7 @@ def test_a_batch_that_never_ends_is_noticed(monkeypatch: pytest.MonkeyPatch) -> 
             monkeypatch.setattr("serving.engine_threads.STALLED", 0.0)
             await asyncio.sleep(0.01)
             assert "has been running for" in str(batcher.trouble())
+            monkeypatch.undo()
             engine.gate.set()
             await task
             assert batcher.trouble() is None
@@ -404,6 +405,19 @@ def test_a_queue_too_long_for_the_deadline_is_refused_at_once() -> None:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
+
+    run(scenario)
+
+
+def test_only_whole_batches_teach_how_long_a_batch_takes() -> None:
+    async def scenario() -> None:
+        engine = Engine()
+        async with batching(engine, plan=Fixed(4, seconds=1.0)) as batcher:
+            with pytest.raises(ComputeFailed):
+                await batcher.submit("g", rows(1, POISON))
+            assert batcher._line.seconds("g", 1) == 1.0
+            await batcher.submit("g", rows(1))  # far quicker than planned
+            assert batcher._line.seconds("g", 1) == pytest.approx(0.9, abs=0.05)
 
     run(scenario)
 

@@ -85,6 +85,38 @@ def test_short_work_that_never_ends_passes_long_work_for_no_longer_than_it_takes
     assert passed == 9
 
 
+def test_short_work_goes_between_batches_of_long_work_however_much_of_that_waits(
+    loop: asyncio.AbstractEventLoop, plan: Fixed, line: Line
+) -> None:
+    plan.rows = 4
+    first, second = work(loop, 400), work(loop, 400)
+    line.add(first)
+    line.add(second)
+    for _ in range(110):  # the first is done, and the second's turn came long ago
+        taken(line, 4)
+    for graph in ("g", "h"):
+        short = work(loop, 1, graph)
+        line.add(short)
+        waited = 0
+        while taken(line, 4)[0][0] is not short:
+            waited += 1
+        assert waited <= 1
+
+
+def test_work_that_is_passed_by_no_end_of_short_work_gets_every_second_batch(
+    loop: asyncio.AbstractEventLoop, plan: Fixed, line: Line
+) -> None:
+    plan.rows = 4
+    long = work(loop, 40)
+    line.add(long)
+    begun = []
+    for _ in range(40):
+        line.add(work(loop, 4))
+        begun.append(taken(line, 4)[0][0] is long)
+    assert sum(begun) == 10
+    assert begun[begun.index(True) :][:19:2] == [True] * 10
+
+
 def test_only_work_of_one_graph_and_shape_is_merged(
     loop: asyncio.AbstractEventLoop, line: Line
 ) -> None:

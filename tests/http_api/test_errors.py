@@ -375,3 +375,18 @@ def test_a_graph_that_a_bundle_lacks(
         told = problem(running.client.post("/v1/models/oracle/sample"), 404)["detail"]
         assert told == "oracle@1 has no graph decode; it has encode, reconstruct, score"
         assert running.client.post("/v1/models/oracle/encode", content=PNG).status_code == 200
+
+
+def test_a_graph_that_a_bundle_lacks_is_no_more_there_when_others_wait(
+    tmp_path: Path,
+    serve: Callable[..., AbstractContextManager[Any]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bundle = make_oracle(tmp_path)
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    del manifest["graphs"]["score"]
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    with serve(models=tmp_path, default=None) as running:
+        batcher = running.deployment.registry.get("oracle").ready.batcher
+        monkeypatch.setattr(type(batcher._line), "rows", 5)  # as if somebody waited
+        problem(running.client.post("/v1/models/oracle/score", content=PNG), 404)

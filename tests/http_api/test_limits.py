@@ -221,6 +221,25 @@ def test_work_whose_client_left_is_not_computed(serve: Callable[..., Any], gate:
         assert 'biject_requests_total{model="oracle",status="499",verb="encode"} 1.0' in figures
 
 
+def test_work_of_a_client_that_left_within_a_body_nobody_reads_is_not_computed(
+    serve: Callable[..., Any], gate: Gate
+) -> None:
+    with serve(threads=1) as running, ThreadPoolExecutor(1) as pool:
+        gate.open.clear()
+        url = f"http://127.0.0.1:{running.port}{V}encode"
+        first = pool.submit(httpx.post, url, content=npy(1), headers=NPY)
+        gate.waiting.acquire()
+        batcher = running.deployment.registry.get("default").ready.batcher
+        leaves = socket.create_connection(("127.0.0.1", running.port))
+        asks = f"GET {V}sample?n=30 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        leaves.sendall(asks.encode() + b"5\r\nhello\r\n")
+        until(lambda: batcher.queued == 30)
+        leaves.close()
+        until(lambda: batcher.queued == 0)
+        gate.open.set()
+        assert first.result().status_code == 200
+
+
 def test_a_client_that_leaves_within_its_body_is_forgotten(client: httpx.Client) -> None:
     port = client.base_url.port
     assert port is not None
