@@ -43,7 +43,8 @@ def main(
     only_table: bool,
 ) -> None:
     """Compare the engine with a bare session; results go to benchmarks/results/engine.jsonl."""
-    records = Records("engine", run, quiet=quiet)
+    how = {"seconds": seconds, "rounds": rounds}
+    records = Records("engine", run, quiet=quiet, how=how)
     if not only_table:
         loaded = opened(BUNDLE, "cpu")
         for graph in chosen(only, GRAPHS):
@@ -54,17 +55,22 @@ def main(
                 loaded, graphs=[graph], batches=missing, seconds=seconds, rounds=rounds
             ):
                 found = row.to_dict()
-                records.append(seconds=seconds, rounds=rounds, others=reading.others(), **found)
+                records.append(others=reading.others(), **found)
                 wait_for_quiet(quiet)
                 reading = Reading.now()
                 print(f"{graph} of {row.batch}: {found['batcher_to_raw']:.2f}", file=sys.stderr)
-    print(table(lines(records.latest())))
+    print(records.told(printed, only_table=only_table, last=run is None))
 
 
 def lines(records: Sequence[Record]) -> list[tuple[str, ...]]:
     """The table of these records, the headings first."""
     ordered = sorted(records, key=lambda one: (GRAPHS.index(one["graph"]), one["batch"]))
     return [HEADS, *(_line(record) for record in ordered)]
+
+
+def printed(records: Sequence[Record]) -> str:
+    """The table, as text."""
+    return table(lines(records))
 
 
 def _line(record: Record) -> tuple[str, ...]:

@@ -9,9 +9,10 @@ the earlier ones: 64 raw images to score, so that the network is the limit and n
 """
 
 import asyncio
+import math
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import click
@@ -63,7 +64,8 @@ def main(
     only_table: bool,
 ) -> None:
     """Offer a server more than it can do; results go to benchmarks/results/overload.jsonl."""
-    records = Records("overload", run, quiet=quiet)
+    how = {"seconds": seconds, "deadline_ms": deadline_ms}
+    records = Records("overload", run, quiet=quiet, how=how)
     names = chosen(only, OURS)
     servers = [server for server in SERVERS if server.name in names]
     for turn in range(0 if only_table else rounds):
@@ -77,7 +79,7 @@ def main(
                 _overload(
                     records, server, missing, seconds=seconds, deadline_ms=deadline_ms, turn=turn
                 )
-    print(printed(records.latest()))
+    print(records.told(printed, only_table=only_table, last=run is None))
 
 
 def _overload(
@@ -92,11 +94,13 @@ def _overload(
             before, reading = running.cpu_seconds(), Reading.now()
             peak = loop.run(_closed(target, requests, seconds))
             others = reading.others(server=spent(before, running.cpu_seconds()))
-            common = {"server": server.name, "round": turn, "deadline_ms": deadline_ms}
-            records.append(**common, others=others, capacity=peak.goodput, **peak.to_dict())
             print(f"{server.name}: capacity {peak.goodput:.1f}/s", file=sys.stderr)
             if others > records.quiet:
-                return  # multiples of it would be of nothing
+                print(f"disturbed, {others:.0%}: multiples of it would be of nothing",
+                      file=sys.stderr)  # fmt: skip
+                return
+            common = {"server": server.name, "round": turn, "deadline_ms": deadline_ms,
+                      "capacity": peak.goodput}  # fmt: skip
             for factor in factors:
                 wait_for_quiet(records.quiet, server=running)
                 before, reading = running.cpu_seconds(), Reading.now()
@@ -141,16 +145,18 @@ def targets(records: Sequence[Record]) -> list[Promise]:
     found = []
     for one in summaries(records):
         if one["factor"] == 4:
-            total, counts = sum(one["counts"].values()), one["counts"]
-            share, late = one["share"], counts["504"] / max(1, total)
+            share, late, counts = one["share"], one["worst_late"], one["counts"]
             name = f"{one['server']} at 4 times its capacity"
             found += [
                 Promise(f"{name}: 200s >= 0.9 of its best", f"{share:.2f}", share >= 0.9),
-                Promise(f"{name}: 504s < 0.1 %", f"{late:.2%}", late < 1e-3),
+                Promise(f"{name}: 504s < 0.1 % of the admitted, in the worst round",
+                        f"{late:.2%}", late < 1e-3),
                 Promise(f"{name}: nothing but 200, 429, 504", f"{counts['other']}",
                         not counts["other"]),
-                Promise(f"{name}: p99 of 200s < deadline", f"{one['p99']:.0f} ms",
-                        one["p99"] < one["deadline_ms"]),
+                Promise(f"{name}: all were sent", f"{counts['unsent']} not",
+                        not counts["unsent"]),
+                Promise(f"{name}: p99 of 200s < deadline, in the worst round",
+                        f"{one['worst_p99']:.0f} ms", one["worst_p99"] < one["deadline_ms"]),
             ]  # fmt: skip
     return found
 
@@ -197,9 +203,17 @@ def _summary(name: str, factor: float, records: Sequence[Record]) -> dict[str, A
         "counts": counts,
         "p50": statistics.median(one["p50"] for one in good) if good else float("nan"),
         "p99": statistics.median(one["p99"] for one in good) if good else float("nan"),
+        "worst_p99": max(one["p99"] for one in good) if len(good) == len(records) else math.inf,
+        "worst_late": max(_late(record["statuses"]) for record in records),
         "late_ms": max(record["late_ms"] for record in records),
         "deadline_ms": records[0]["deadline_ms"],
     }
+
+
+def _late(statuses: Mapping[str, int]) -> float:
+    """The share of 504 among what was admitted."""
+    late = statuses.get("504", 0)
+    return late / max(1, statuses.get("200", 0) + late)
 
 
 def _line(one: dict[str, Any]) -> tuple[str, ...]:

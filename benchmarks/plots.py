@@ -22,7 +22,8 @@ _COLOURS: Final = {
     "BentoML batchable": "#edae49",
     "MLServer": "#66a182",
     "Ray Serve": "#8d6a9f",
-    "FastAPI script": "#7f7f7f",
+    "FastAPI def": "#7f7f7f",
+    "FastAPI async": "#c0c0c0",
 }
 _SERIES: Final = (
     ("raw_images", "bare session at its best", "#7f7f7f", "o"),

@@ -2,9 +2,10 @@
 
 import json
 import platform
+import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
@@ -21,7 +22,7 @@ Record = dict[str, Any]
 
 QUIET: Final = click.option(
     "--quiet",
-    type=click.FloatRange(0, 1),
+    type=click.FloatRange(0, 1, min_open=True),
     default=1.0,
     metavar="SHARE",
     help="Wait, a minute at most, until other programs take no more than this share of the cores, "
@@ -32,43 +33,83 @@ QUIET: Final = click.option(
 class Records:
     """The records of one benchmark: one file, in which each run has a name of its own."""
 
-    def __init__(self, benchmark: str, run: str | None = None, *, quiet: float = 1.0) -> None:
-        """`quiet`: what others took more than this share of the cores during is not written."""
+    def __init__(
+        self,
+        benchmark: str,
+        run: str | None = None,
+        *,
+        quiet: float = 1.0,
+        how: Mapping[str, Any] | None = None,
+    ) -> None:
+        """The records of `benchmark`.
+
+        Args:
+            benchmark: Its name, and the file's.
+            run: What the run goes by; None: the commit.
+            quiet: What others took more than this share of the cores during is not written.
+            how: Seconds and whatever else it was measured with: what was measured in another way
+                is another measurement, of the same run or not.
+        """
         self.quiet = quiet
+        self._how = dict(how or {})
+        self._there = False  # something that was asked for, from now or from earlier
         self.path = RESULTS / f"{benchmark}.jsonl"
         self.run = run or commit()
         self._common = {
             "run": self.run,
             "commit": commit(),
             "device": device(),
-            "command": f"python -m benchmarks.{benchmark} {' '.join(sys.argv[1:])}".strip(),
+            "command": f"python -m benchmarks.{benchmark} {shlex.join(sys.argv[1:])}".strip(),
         }
 
     def append(self, **fields: Any) -> Record:
         """Write one record down, with the run it belongs to, and give it back."""
-        record = {**self._common, "date": date.today().isoformat(), **fields}
+        record = {**self._common, "how": self._how, "date": date.today().isoformat(), **fields}
         if record.get("others", 0.0) > self.quiet:
             print(f"disturbed, {record['others']:.0%}: not written down", file=sys.stderr)
             return record
         self.path.parent.mkdir(exist_ok=True)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
+        self._there = True
         return record
 
     def has(self, **fields: Any) -> bool:
-        """Whether this run has a record with these values already."""
-        return any(
-            all(record.get(key) == value for key, value in fields.items())
-            for record in self.of_run(self.run)
+        """Whether this run has a record with these values already, measured in the same way."""
+        found = any(
+            all(record.get(key) == value for key, value in fields.items()) for record in self.own()
         )
+        self._there |= found
+        return found
+
+    def own(self) -> list[Record]:
+        """What was recorded under this run's name in the same way."""
+        return [one for one in self._all() if (one["run"], one["how"]) == (self.run, self._how)]
 
     def of_run(self, run: str) -> list[Record]:
-        """All that was recorded under this name."""
-        return [record for record in self._all() if record["run"] == run]
+        """What was recorded under this name, in the way of the last of it."""
+        found = [record for record in self._all() if record["run"] == run]
+        return [record for record in found if record["how"] == found[-1]["how"]]
 
-    def latest(self) -> list[Record]:
-        """The records of this run; of the last one in the file where this one has none yet."""
-        return self.of_run(self.run) or self.last()
+    def told(
+        self, tables: Callable[[Sequence[Record]], str], *, only_table: bool, last: bool
+    ) -> str:
+        """The tables of this run, under its name and the commit.
+
+        Args:
+            tables: Makes them.
+            only_table: Nothing was to be measured: in whatever way this run was.
+            last: And where it has no records, those of the last run that has.
+        Raises:
+            click.ClickException: There is nothing of what was asked for.
+        """
+        records = self.of_run(self.run) if only_table else self.own() if self._there else []
+        if only_table and last and not records:
+            records = self.last()
+        if not records:
+            why = "recorded" if only_table else "measured"
+            raise click.ClickException(f"nothing was {why} in this run, {self.run}")
+        return f"{whence(records)}\n\n{tables(records)}"
 
     def last(self) -> list[Record]:
         """The records of the last run in the file."""
@@ -87,6 +128,13 @@ def chosen(text: str, known: Sequence[str]) -> list[str]:
     if strays := [name for name in names if name not in known]:
         raise click.UsageError(f"no {strays[0]!r} here; there is: {', '.join(known)}")
     return names
+
+
+def whence(records: Sequence[Record]) -> str:
+    """The run and the commit that records are of, in words."""
+    runs, commits = (", ".join(sorted({one[key] for one in records})) for key in ("run", "commit"))
+    how = ", ".join(f"{key} {value:g}" for key, value in records[-1]["how"].items())
+    return f"run {runs}, commit {commits}" + (f" ({how})" if how else "")
 
 
 def commit() -> str:

@@ -35,6 +35,8 @@ python -m benchmarks.overload      # --only, --seconds, --rounds restrict it, --
 python -m benchmarks.report        # nothing, --quiet 0.1 waits for the others on the machine
 ```
 
+Other seconds, warm-up or deadline make another measurement, never part of one that is there.
+
 `serve_http` wants wrk (`apt-get install wrk`) and makes an environment for each peer in `.bench/`.
 """
 ENGINE: Final = """\
@@ -49,9 +51,20 @@ HTTP: Final = """\
 ## Over HTTP
 
 The same graph served by others, each after its own documentation with its own dynamic batching (at
-most 64, the smallest wait it has), in one process of a session with one thread, all with the same
-onnxruntime, Pillow and images. `biject` is `biject serve`, on BentoML; `biject --bare` is the same
-app on plain uvicorn. Load by wrk with one thread, on the same cores.
+most 64, the smallest wait it has), all with the same onnxruntime, Pillow and images. `biject` is
+`biject serve`, on BentoML; `biject --bare` is the same app on plain uvicorn. Load by wrk with one
+thread, on the same cores. Each has one session whose calls compute on one thread; how many of them
+run at once, and what besides them takes a core, is the server's own:
+
+| server | computes on | besides |
+|---|---|---|
+| biject | a thread for each core | HTTP in the same process |
+| LitServe | one process, one call at a time | HTTP in another process |
+| BentoML batchable | a thread of its pool, one batch at a time | HTTP in the same process |
+| MLServer | the event loop, one call at a time | HTTP in the same loop |
+| Ray Serve | the replica's event loop, one call at a time | HTTP in another process |
+| FastAPI def | threads of its pool, a request in each | HTTP in the same process |
+| FastAPI async | the event loop, one call at a time | HTTP in the same loop |
 
 | server | one image goes in as | 64 raw images go in as |
 |---|---|---|
@@ -60,7 +73,7 @@ app on plain uvicorn. Load by wrk with one thread, on the same cores.
 | BentoML batchable | a file of a form | base64 in JSON, one text each |
 | MLServer | base64 in a BYTES tensor of the Open Inference Protocol | the same |
 | Ray Serve | raw JPEG | raw bytes |
-| FastAPI script | raw JPEG, computed at once: no batching | raw bytes |
+| FastAPI, both | raw JPEG, computed at once: no batching | raw bytes |
 
 Before it was timed each gave the latents of a bare session, within 1e-3, for eight different
 requests of either kind. images/CPU-s: images per second of processor time of all the server's
@@ -71,7 +84,8 @@ OVERLOAD: Final = """\
 
 Requests of 64 raw images to score, due at random times at a multiple of what eight callers in a
 closed loop get (1 x), whether earlier ones are answered or not, each with `X-Deadline-Ms`. Latency
-counts from when a request was due. Rates are medians, counts sums over the rounds.
+counts from when a request was due. Rates are medians, counts sums over the rounds; 504s and p99 are
+judged by the worst round. Admitted is what was answered with 200 or 504.
 """
 
 

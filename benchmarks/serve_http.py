@@ -28,7 +28,8 @@ from serving.cores import usable_cores
 from serving.images import decode
 from serving.load.bodies import synthetic
 from serving.load.words import Numbers
-from serving.throughput import Setting, raw_session, rows_for, settings_of, speed_of
+from serving.throughput import Setting, raw_session, settings_of, speed_of
+from serving.tuning import _noise as noise
 
 WORKLOADS: Final[Mapping[str, tuple[tuple[int, ...], int]]] = {
     # name: connections, images in a request
@@ -66,7 +67,8 @@ def main(
     only_table: bool,
 ) -> None:
     """Compare the servers over HTTP; results go to benchmarks/results/serve_http.jsonl."""
-    records = Records("serve_http", run, quiet=quiet)
+    how = {"seconds": seconds, "warm_up": warm_up}
+    records = Records("serve_http", run, quiet=quiet, how=how)
     if not only_table:
         if not wrk.there():
             raise click.UsageError("wrk is wanted: apt-get install wrk")
@@ -76,7 +78,7 @@ def main(
         cells = _cells(chosen(workloads, list(WORKLOADS)), connections)
         for turn in range(rounds):
             _round(records, turn, names, cells, seconds=seconds, warm_up=warm_up)
-    print(printed(records.latest()))
+    print(records.told(printed, only_table=only_table, last=run is None))
 
 
 Cell = tuple[str, int]  # workload, connections
@@ -144,7 +146,7 @@ def _measure(
         workload=workload,
         connections=connections,
         round=turn,
-        seconds=round(load.seconds, 3),
+        took=round(load.seconds, 3),
         good_per_second=round(load.good / load.seconds, 1),
         images_per_second=round(load.good * images / load.seconds, 1),
         errors=load.errors,
@@ -165,7 +167,7 @@ def _measure_raw(records: Records, turn: int, seconds: float) -> None:
     bundle = read(BUNDLE)
     for graph in ("encode", "score"):
         (tensor,) = bundle.manifest.graphs[graph].inputs
-        feed = {tensor.name: rows_for(tensor, BATCH)}
+        feed = {tensor.name: noise(tensor, BATCH)}
         for setting in settings_of(usable_cores(), "cpu"):
             if records.has(graph=graph, setting=str(setting), round=turn):
                 continue

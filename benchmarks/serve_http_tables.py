@@ -11,7 +11,7 @@ OURS: Final = "biject"
 BARE: Final = "biject --bare"
 LITSERVE: Final = "LitServe"
 BATCHABLE: Final = "BentoML batchable"
-PEERS: Final = (LITSERVE, BATCHABLE, "MLServer", "Ray Serve", "FastAPI script")
+PEERS: Final = (LITSERVE, BATCHABLE, "MLServer", "Ray Serve", "FastAPI def", "FastAPI async")
 WORDS: Final = {
     "livez": "GET /livez: no work at all",
     "jpeg": "one 32x32 JPEG to latents",

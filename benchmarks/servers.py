@@ -13,18 +13,16 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from benchmarks.processes import Running, free_port, running
 from benchmarks.records import ROOT
+from serving.load.bodies import FORM_TYPE, form, image_file, npy
 
 Images = npt.NDArray[np.uint8]  # [N, H, W, C]
 Floats = npt.NDArray[np.float32]
 BUNDLE: Final = ROOT / "serving" / "bundles" / "fashion" / "1"
 PEERS: Final = ROOT / "benchmarks" / "peers"
 HOME: Final = ROOT / ".bench"  # environments and logs; not in git
-_QUALITY: Final = 90
-_BOUNDARY: Final = "benchmark-7d1f"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,16 +84,7 @@ class Server:
 
 def jpeg(images: Images) -> bytes:
     """The first image as a JPEG file."""
-    file = io.BytesIO()
-    Image.fromarray(images[0, :, :, 0]).save(file, "JPEG", quality=_QUALITY)
-    return file.getvalue()
-
-
-def npy(images: Images) -> bytes:
-    """All of them as one npy file."""
-    file = io.BytesIO()
-    np.save(file, images)
-    return file.getvalue()
+    return image_file(images[0], "jpeg")
 
 
 def _text(data: bytes) -> str:
@@ -104,12 +93,6 @@ def _text(data: bytes) -> str:
 
 def _json(document: Any) -> bytes:
     return json.dumps(document, separators=(",", ":")).encode()
-
-
-def _form(images: Images) -> bytes:
-    head = 'Content-Disposition: form-data; name="images"; filename="0.jpg"'
-    start = f"--{_BOUNDARY}\r\n{head}\r\nContent-Type: image/jpeg\r\n\r\n"
-    return start.encode() + jpeg(images) + f"\r\n--{_BOUNDARY}--\r\n".encode()
 
 
 def _oip(name: str, data: Sequence[str]) -> bytes:
@@ -186,6 +169,30 @@ def _peer(name: str, folder: str, command: Sequence[str], **fields: Any) -> Serv
     )
 
 
+def _fastapi(kind: str) -> Server:
+    return _peer(
+        f"FastAPI {kind}",
+        "fastapi",
+        ["uvicorn", "server:app", "--port", "{port}", "--no-access-log"],
+        ready="/ready",
+        calls={
+            "jpeg": Call(
+                path=f"/{kind}/encode",
+                content_type="image/jpeg",
+                body=jpeg,
+                latents=_listed("latents"),
+            ),
+            "arrays": Call(
+                path=f"/{kind}/arrays",
+                content_type="application/octet-stream",
+                body=lambda images: images.tobytes(),
+                latents=_raw,
+            ),
+            "png": Call(path=f"/{kind}/reconstruct", content_type="image/jpeg", body=jpeg),
+        },
+    )
+
+
 SERVERS: Final = (
     _ours("biject"),
     _ours("biject --bare", "--bare"),
@@ -217,8 +224,8 @@ SERVERS: Final = (
         calls={
             "jpeg": Call(
                 path="/encode",
-                content_type=f"multipart/form-data; boundary={_BOUNDARY}",
-                body=_form,
+                content_type=FORM_TYPE,
+                body=lambda images: form([jpeg(images)], "jpeg"),
                 latents=_listed(None),
             ),
             "arrays": Call(
@@ -273,22 +280,6 @@ SERVERS: Final = (
             ),
         },
     ),
-    _peer(
-        "FastAPI script",
-        "fastapi",
-        ["uvicorn", "server:app", "--port", "{port}", "--no-access-log"],
-        ready="/ready",
-        calls={
-            "jpeg": Call(
-                path="/encode", content_type="image/jpeg", body=jpeg, latents=_listed("latents")
-            ),
-            "arrays": Call(
-                path="/arrays",
-                content_type="application/octet-stream",
-                body=lambda images: images.tobytes(),
-                latents=_raw,
-            ),
-            "png": Call(path="/reconstruct", content_type="image/jpeg", body=jpeg),
-        },
-    ),
+    _fastapi("def"),
+    _fastapi("async"),
 )

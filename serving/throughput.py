@@ -9,15 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from serving.bundle import Bundle, TensorInfo, find_bundles
+from serving.bundle import Bundle, find_bundles
 from serving.cores import usable_cores
 from serving.errors import BundleError
 from serving.registry import Loaded, Registry
 from serving.settings import Settings
+from serving.tuning import _noise as noise
 
 Array = npt.NDArray[Any]
 GRAPHS: Final = ("encode", "decode", "reconstruct", "score")
@@ -122,7 +122,7 @@ def measured(
             for setting in settings_of(usable_cores(), loaded.engine.device)
         }
         for batch in batches:
-            inputs = tuple(rows_for(tensor, batch) for tensor in info.inputs)
+            inputs = tuple(noise(tensor, batch) for tensor in info.inputs)
             yield _row(loaded, graph, batch, sessions, inputs, seconds=seconds, rounds=rounds)
 
 
@@ -171,15 +171,6 @@ def raw_session(
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(setting.spinning)))
     providers = ["CUDAExecutionProvider"] if device == "cuda" else ["CPUExecutionProvider"]
     return ort.InferenceSession(str(bundle.graph_file(graph)), options, providers=providers)
-
-
-def rows_for(tensor: TensorInfo, rows: int) -> Array:
-    """Random numbers that fit an input: all levels of grey, or a normal's."""
-    shape = [rows, *(size for size in tensor.shape[1:] if isinstance(size, int))]
-    draw = np.random.default_rng(0)
-    if tensor.dtype == "uint8":
-        return draw.integers(0, 256, shape, dtype=np.uint8)
-    return draw.standard_normal(shape).astype(tensor.dtype)
 
 
 def speed_of(run: Callable[[], object], callers: int, rows: int, seconds: float) -> Speed:

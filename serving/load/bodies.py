@@ -19,6 +19,7 @@ Body = Literal["jpeg", "png", "npy", "json"]
 BODIES: Final[tuple[Body, ...]] = get_args(Body)
 _VARIETY: Final = 64  # different requests, sent in turn
 _BOUNDARY: Final = "biject-load-7d1f"
+FORM_TYPE: Final = f"multipart/form-data; boundary={_BOUNDARY}"
 _QUALITY: Final = 90
 _LATENT_VERBS: Final = ("decode",)
 _EMPTY_VERBS: Final = ("sample",)
@@ -124,23 +125,23 @@ def _cut(images: Rows, batch: int) -> Iterator[Rows]:
 def _of_numbers(rows: Rows, key: str, body: Body | None) -> Payload:
     if body == "json":
         return Payload("application/json", json.dumps({key: rows.tolist()}).encode())
-    return Payload("application/x-npy", _npy(rows))
+    return Payload("application/x-npy", npy(rows))
 
 
 def _of_images(images: Rows, body: Body) -> Payload:
     if body == "npy":
-        return Payload("application/x-npy", _npy(images))
+        return Payload("application/x-npy", npy(images))
     if body == "json":
-        files = [base64.b64encode(_file(one, "png")).decode() for one in images]
+        files = [base64.b64encode(image_file(one, "png")).decode() for one in images]
         uris = [f"data:image/png;base64,{file}" for file in files]
         return Payload("application/json", json.dumps({"images": uris}).encode())
     if len(images) == 1:
-        return Payload(f"image/{body}", _file(images[0], body))
-    form = _form([_file(one, body) for one in images], body)
-    return Payload(f"multipart/form-data; boundary={_BOUNDARY}", form)
+        return Payload(f"image/{body}", image_file(images[0], body))
+    return Payload(FORM_TYPE, form([image_file(one, body) for one in images], body))
 
 
-def _form(files: Sequence[bytes], kind: str) -> bytes:
+def form(files: Sequence[bytes], kind: str) -> bytes:
+    """Image files as one form, whose Content-Type is `FORM_TYPE`."""
     parts = [
         f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="images"; filename="{i}.{kind}"\r\n'
         f"Content-Type: image/{kind}\r\n\r\n".encode()
@@ -151,14 +152,16 @@ def _form(files: Sequence[bytes], kind: str) -> bytes:
     return b"".join(parts) + f"--{_BOUNDARY}--\r\n".encode()
 
 
-def _file(image: Rows, kind: str) -> bytes:
+def image_file(image: Rows, kind: str) -> bytes:
+    """An image, [H, W, C], as a JPEG or PNG file."""
     picture = Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image)
     file = io.BytesIO()
     picture.save(file, kind.upper(), **({"quality": _QUALITY} if kind == "jpeg" else {}))
     return file.getvalue()
 
 
-def _npy(rows: Rows) -> bytes:
+def npy(rows: Rows) -> bytes:
+    """An array as an npy file."""
     file = io.BytesIO()
     np.save(file, rows)
     return file.getvalue()

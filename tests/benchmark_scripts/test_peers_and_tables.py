@@ -5,17 +5,18 @@ import base64
 import io
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click import ClickException
 from PIL import Image
 
 from benchmarks import serve_http_tables as http
 from benchmarks import wrk
 from benchmarks.overload import summaries, targets
-from benchmarks.records import Record, Records
+from benchmarks.records import Record, Records, commit
 from benchmarks.serve_http import WORKLOADS
 from benchmarks.servers import PEERS, SERVERS, Floats, Server
 from serving.images import ImageSpec
@@ -98,20 +99,56 @@ def test_what_wrk_says_is_read() -> None:
     assert load.latency_ms == {"p50": 1.5, "p90": 2, "p99": 3, "max": 4}
 
 
-def test_records_are_appended_found_again_and_kept_apart(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where records go during a test."""
     monkeypatch.setattr("benchmarks.records.RESULTS", tmp_path / "results")
+    return tmp_path / "results"
+
+
+def test_records_are_appended_found_again_and_kept_apart(results: Path) -> None:
     first, second = Records("x", "one"), Records("x", "two")
-    assert first.latest() == []
+    assert first.last() == []
     first.append(server="a", round=0)
     assert first.has(server="a", round=0)
     assert not first.has(server="a", round=1)
     assert not second.has(server="a")
-    assert [record["run"] for record in second.latest()] == ["one"]
     second.append(server="b")
-    assert [record["server"] for record in second.latest()] == ["b"]
-    assert [record["server"] for record in Records("x", "three").latest()] == ["b"]
+    assert [record["server"] for record in first.own()] == ["a"]
+    assert [record["server"] for record in Records("x", "three").last()] == ["b"]
+
+
+def test_what_was_measured_in_another_way_is_another_measurement(results: Path) -> None:
+    quick, long = Records("x", "r", how={"seconds": 1.0}), Records("x", "r", how={"seconds": 5.0})
+    quick.append(server="a")
+    assert not long.has(server="a")
+    long.append(server="b")
+    assert [record["server"] for record in quick.own()] == ["a"]
+    assert [record["server"] for record in Records("x").of_run("r")] == ["b"]
+    assert [record["server"] for record in Records("x").last()] == ["b"]
+
+
+def servers_of(records: Sequence[Record]) -> str:
+    return " ".join(record["server"] for record in records)
+
+
+def test_tables_say_whose_they_are_and_nothing_measured_is_an_error(results: Path) -> None:
+    Records("x", "one", how={"seconds": 5.0}).append(server="a")
+    for run in ("one", "two"):
+        fresh = Records("x", run, quiet=0.1, how={"seconds": 5.0})
+        assert not fresh.has(server="c")
+        fresh.append(server="c", others=0.5)  # disturbed
+        with pytest.raises(ClickException, match=f"nothing was measured in this run, {run}"):
+            fresh.told(servers_of, only_table=False, last=True)
+    again = Records("x", "one", how={"seconds": 5.0})
+    assert again.has(server="a")
+    again.append(server="b")
+    head = f"run one, commit {commit()} (seconds 5)"
+    assert again.told(servers_of, only_table=False, last=False) == f"{head}\n\na b"
+    two = Records("x", "two")
+    assert two.told(servers_of, only_table=True, last=True) == f"{head}\n\na b"
+    with pytest.raises(ClickException, match="nothing was recorded in this run, two"):
+        two.told(servers_of, only_table=True, last=False)
 
 
 def answered(server: str, rate: float, *, turn: int = 0, workload: str = "jpeg") -> Record:
@@ -125,7 +162,7 @@ def answered(server: str, rate: float, *, turn: int = 0, workload: str = "jpeg")
 
 def test_ratios_are_of_medians_and_targets_are_judged() -> None:
     records = [answered("biject", rate, turn=turn) for turn, rate in enumerate((900, 3000, 3300))]
-    records += [answered("LitServe", 1000), answered("FastAPI script", 2400)]
+    records += [answered("LitServe", 1000), answered("FastAPI def", 2400)]
     records += [answered("biject", 90, workload="score")]
     records += [
         {"graph": "score", "setting": name, "images_per_second": speed,
@@ -159,6 +196,18 @@ def test_overload_is_judged_at_four_times_the_capacity() -> None:
         overloaded(4, 85, {"200": 850, "429": 3000, "504": 10, "500": 1}, 900),
     ]
     assert [one["share"] for one in summaries(records)] == [1, 0.85]
-    assert [one.holds for one in targets(records)] == [False, False, False, True]
-    good = [records[0], overloaded(4, 95, {"200": 950, "429": 3000, "504": 2}, 999)]
-    assert [one.holds for one in targets(good)] == [True] * 4
+    found = targets(records)
+    assert [one.holds for one in found] == [False, False, False, True, True]
+    assert found[1].measured == "1.16%"  # of the 860 that were admitted
+    good = [records[0], overloaded(4, 95, {"200": 4000, "429": 3000, "504": 3}, 999)]
+    assert [one.holds for one in targets(good)] == [True] * 5
+
+
+def test_overload_is_judged_by_its_worst_round() -> None:
+    fine = overloaded(4, 95, {"200": 950, "429": 3000}, 50)
+    late = overloaded(4, 95, {"200": 950, "429": 3000, "504": 50}, 1200)
+    found = targets([fine, fine, {**late, "unsent": 7}])
+    assert [one.holds for one in found] == [True, False, True, False, False]
+    assert [one.measured for one in found[1:]] == ["5.00%", "0", "7 not", "1200 ms"]
+    nothing = {**overloaded(4, 0, {"429": 3000}, 0), "latency_ms": {}}
+    assert not targets([fine, nothing])[-1].holds

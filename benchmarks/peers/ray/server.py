@@ -9,6 +9,7 @@ import io
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,8 @@ if __name__ == "__main__":
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     serve.start(http_options={"host": "127.0.0.1", "port": int(sys.argv[1])})
     serve.run(Encode.bind(BUNDLE), route_prefix="/")  # type: ignore[attr-defined]
-    signal.sigwait([signal.SIGTERM, signal.SIGINT])
-    serve.shutdown()
+    ended = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: ended.set())  # to wait for it, all threads had to mask
+    while not ended.wait(0.2):
+        pass
     ray.shutdown()
