@@ -29,7 +29,7 @@ from serving.images import decode
 from serving.load.bodies import synthetic
 from serving.load.words import Numbers
 from serving.throughput import Setting, raw_session, settings_of, speed_of
-from serving.tuning import _noise as noise
+from serving.tuning import noise
 
 WORKLOADS: Final[Mapping[str, tuple[tuple[int, ...], int]]] = {
     # name: connections, images in a request

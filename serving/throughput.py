@@ -17,7 +17,7 @@ from serving.cores import usable_cores
 from serving.errors import BundleError
 from serving.registry import Loaded, Registry
 from serving.settings import Settings
-from serving.tuning import _noise as noise
+from serving.tuning import noise
 
 Array = npt.NDArray[Any]
 GRAPHS: Final = ("encode", "decode", "reconstruct", "score")

@@ -77,7 +77,7 @@ def _measured(engine: Engine, graph: str, pool: ThreadPoolExecutor, end: float) 
             late = time.monotonic() + expected > end
             if late and (turn or (points and not engine.buckets)):
                 break
-            inputs = [_noise(tensor, rows) for tensor in tensors]
+            inputs = [noise(tensor, rows) for tensor in tensors]
             running = [pool.submit(_seconds, engine, graph, inputs) for _ in range(engine.workers)]
             try:
                 seconds = max(median([run.result() for run in running]), 1e-9)
@@ -98,12 +98,13 @@ def _seconds(engine: Engine, graph: str, inputs: Sequence[Any]) -> float:
     return time.perf_counter() - begin
 
 
-def _noise(tensor: TensorInfo, rows: int) -> npt.NDArray[Any]:
+def noise(tensor: TensorInfo, rows: int) -> npt.NDArray[Any]:
+    """An input of so many rows, the same each time; of labels the class that is always there."""
     rng = np.random.default_rng(0)
     shape = tensor.sizes(rows)
     if tensor.dtype == "uint8":
         return rng.integers(0, 256, shape, np.uint8)
-    if tensor.dtype == "int64":  # labels: the first class is always there
+    if tensor.dtype == "int64":
         return np.zeros(shape, np.int64)
     return rng.standard_normal(shape, np.float32)
 
