@@ -1,6 +1,8 @@
 """What one server process holds: settings, models, a pool for pixels, figures; its life cycle."""
 
 import asyncio
+import logging
+import math
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +20,8 @@ from serving.workers import Crew
 T = TypeVar("T")
 _BEAT: Final = 0.25  # seconds between two words to the other workers
 _LOOK: Final = 0.02  # and between two looks at whether everything is answered
+_SILENT: Final = 60  # and between two lines about the same trouble
+log = logging.getLogger("biject.deployment")
 
 
 class Deployment:
@@ -103,15 +107,26 @@ class Deployment:
         return await asyncio.get_running_loop().run_in_executor(self._pixels, work)
 
     async def _load(self) -> None:
-        await asyncio.to_thread(self.registry.load, self.slot)
+        try:
+            await asyncio.to_thread(self.registry.load, self.slot)
+        # The edge of a background task: what nobody foresaw has no other place to be told.
+        except Exception as error:
+            log.exception("the models cannot be loaded")
+            self.registry.reason = f"the models cannot be loaded: {error}"
         for model in self.registry.models:
             self._count(model)
 
     async def _beat(self, crew: Crew) -> None:
         """Tell the other workers, and those who read the figures of all, how this one stands."""
+        said = -math.inf
         while True:
-            crew.tell(ready=not self.draining and self.registry.unready() is None)
-            self._gauge()
+            try:
+                crew.tell(ready=not self.draining and self.registry.unready() is None)
+                self._gauge()
+            except OSError:  # a full disk, say: it may have room again
+                if time.monotonic() - said > _SILENT:
+                    log.exception("the other workers cannot be told how this one stands")
+                    said = time.monotonic()
             await asyncio.sleep(_BEAT)
 
     def _gauge(self) -> None:
