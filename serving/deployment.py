@@ -1,12 +1,12 @@
 """What one server process holds: settings, models, a pool for pixels, figures; its life cycle."""
 
 import asyncio
+import contextlib
 import logging
 import math
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Final, TypeVar
 
 from serving import draining
@@ -39,16 +39,19 @@ class Deployment:
         self.slot = 0  # this worker's number, from 0
         self.draining = False  # nothing new is accepted
         self._crew = crew
+        self._others: str | None = None  # why not all workers were up at the last beat
         self._open = 0  # requests that are being answered
         # Pillow lets go of the interpreter while it decodes and encodes: a thread per core.
         self._pixels = ThreadPoolExecutor(max(2, usable_cores()), thread_name_prefix="pixels")
         self._loading: asyncio.Task[None] | None = None
         self._beating: asyncio.Task[None] | None = None
+        self._stopped = asyncio.Event()
 
     def start(self) -> None:
         """Begin to load the models; probes are answered meanwhile."""
         if self._crew is not None:
             self.slot = self._crew.join()
+            self._others = self._crew.unready()
             self._beating = asyncio.create_task(self._beat(self._crew))
         draining.on_signal(self.drain)
         self._loading = asyncio.create_task(self._load())
@@ -68,10 +71,12 @@ class Deployment:
             await asyncio.wait([self._loading])
         self._pixels.shutdown(wait=False, cancel_futures=True)
         if self._beating is not None and self._crew is not None:
-            self._beating.cancel()
-            self._crew.leave()
+            self._stopped.set()
+            await asyncio.wait([self._beating])
+            with contextlib.suppress(OSError):  # the slot goes with the process anyway
+                await asyncio.to_thread(self._crew.leave)
 
-    @contextmanager
+    @contextlib.contextmanager
     def answering(self) -> Iterator[None]:
         """While a request is being answered: `drain` waits for it."""
         self._open += 1
@@ -86,12 +91,12 @@ class Deployment:
             raise NotReady("the server is shutting down")
 
     def check_ready(self) -> None:
-        """Raises NotReady, which says why, unless all that can be served is warm in all workers."""
+        """Raises NotReady, which says why, unless all that can be served is warm in all workers.
+
+        Of the others it knows what the last beat found: anybody may ask, as often as he likes.
+        """
         self.check_accepting()
-        why = self.registry.unready()
-        if self._crew is not None and not why:
-            self._crew.tell(ready=True)
-            why = self._crew.unready()
+        why = self.registry.unready() or self._others
         if why:
             raise NotReady(why, retry_after=2)
 
@@ -99,7 +104,8 @@ class Deployment:
         """This process's figures, or those of all workers, for Prometheus."""
         self._gauge()
         if self._crew is not None:
-            self._crew.bury()
+            with contextlib.suppress(OSError):  # the beats log it, and figures are better than none
+                self._crew.bury()
         return self.metrics.render()
 
     async def aside(self, work: Callable[[], T]) -> T:
@@ -119,15 +125,21 @@ class Deployment:
     async def _beat(self, crew: Crew) -> None:
         """Tell the other workers, and those who read the figures of all, how this one stands."""
         said = -math.inf
-        while True:
+        while not self._stopped.is_set():
             try:
-                crew.tell(ready=not self.draining and self.registry.unready() is None)
-                self._gauge()
+                self._others = await asyncio.to_thread(self._exchange, crew)
             except OSError:  # a full disk, say: it may have room again
                 if time.monotonic() - said > _SILENT:
                     log.exception("the other workers cannot be told how this one stands")
                     said = time.monotonic()
-            await asyncio.sleep(_BEAT)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopped.wait(), _BEAT)
+
+    def _exchange(self, crew: Crew) -> str | None:
+        """Tell how this worker stands; why not all of them are up."""
+        crew.tell(ready=not self.draining and self.registry.unready() is None)
+        self._gauge()
+        return crew.unready()
 
     def _gauge(self) -> None:
         for model in self.registry.models:

@@ -2,6 +2,8 @@
 
 import asyncio
 import errno
+import fcntl
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -51,7 +53,7 @@ def test_models_that_cannot_be_looked_for_are_said_and_logged(
         deployment = Deployment(Settings(models=tmp_path))
         deployment.start()
         await until(lambda: deployment.registry.reason != "the models are loading")
-        with pytest.raises(NotReady, match="cannot be loaded: .*Permission denied"):
+        with pytest.raises(NotReady, match=r"cannot be loaded: .*Permission denied"):
             deployment.check_ready()
         await deployment.stop()
 
@@ -91,3 +93,44 @@ def test_a_worker_that_could_not_be_heard_once_goes_on_and_logs_it_once(
 
     asyncio.run(scenario())
     assert caplog.text.count("No space left on device\n") == 1
+
+
+def test_a_worker_that_is_halted_within_the_lock_does_not_halt_the_others(
+    models: Path, tmp_path: Path
+) -> None:
+    async def scenario() -> None:
+        deployment = Deployment(Settings(models=models), crew=Crew(1, tmp_path / "crew"))
+        deployment.start()
+        await until(lambda: ready(deployment))
+        with (tmp_path / "crew" / "lock").open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            release = threading.Timer(3, lambda: fcntl.flock(file, fcntl.LOCK_UN))
+            release.start()
+            begin = time.monotonic()
+            await asyncio.sleep(0.6)  # beats
+            assert ready(deployment)
+            assert time.monotonic() - begin < 2
+            deployment.render_metrics()
+            release.join()
+        await deployment.stop()
+
+    asyncio.run(scenario())
+
+
+def test_it_is_not_ready_before_all_workers_are(models: Path, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        other = Crew(2, tmp_path / "crew")
+        other.join()
+        deployment = Deployment(Settings(models=models), crew=Crew(2, tmp_path / "crew"))
+        deployment.start()
+        await until(lambda: deployment.registry.unready() is None)
+        with pytest.raises(NotReady, match="workers are not ready"):
+            deployment.check_ready()
+        other.tell(ready=True)
+        await until(lambda: ready(deployment))
+        other.leave()
+        await until(lambda: not ready(deployment))
+        await deployment.stop()
+        assert not (tmp_path / "crew").exists()
+
+    asyncio.run(scenario())
