@@ -5,6 +5,7 @@ import contextlib
 import logging
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
@@ -46,6 +47,7 @@ class Deployment:
         self._loading: asyncio.Task[None] | None = None
         self._beating: asyncio.Task[None] | None = None
         self._stopped = asyncio.Event()
+        self._end = math.inf  # when, by time.monotonic(), all must be over
 
     def start(self) -> None:
         """Begin to load the models; probes are answered meanwhile."""
@@ -59,6 +61,7 @@ class Deployment:
     async def drain(self) -> None:
         """Accept nothing new, and wait until what was accepted is answered; not for ever."""
         self.draining = True
+        self._end = time.monotonic() + draining.GRACE - draining.ENDING
         end = time.monotonic() + draining.FINISHING
         while self._open and time.monotonic() < end:
             await asyncio.sleep(_LOOK)
@@ -66,9 +69,12 @@ class Deployment:
     async def stop(self) -> None:
         """Finish what was accepted, then end."""
         self.draining = True
-        await self.registry.close()
+        # Where nobody drained, as under a server of somebody else's, the time begins here.
+        end = min(self._end, time.monotonic() + draining.FINISHING)
+        await self.registry.close(end)
         if self._loading is not None:
             await asyncio.wait([self._loading])
+            await self.registry.close(end)  # what was being opened meanwhile
         self._pixels.shutdown(wait=False, cancel_futures=True)
         if self._beating is not None and self._crew is not None:
             self._stopped.set()
@@ -142,9 +148,12 @@ class Deployment:
         return crew.unready()
 
     def _gauge(self) -> None:
+        rows: Counter[str] = Counter()  # of all versions of a name
         for model in self.registry.models:
             if model.loaded is not None:
-                self.metrics.queued.labels(model.name).set(model.loaded.batcher.queued)
+                rows[model.name] += model.loaded.batcher.queued
+        for name, queued in rows.items():
+            self.metrics.queued.labels(name).set(queued)
 
     def _count(self, model: Model) -> None:
         if model.loaded is not None:

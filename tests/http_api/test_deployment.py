@@ -13,6 +13,7 @@ import pytest
 
 from serving import deployment as module
 from serving import draining
+from serving.batching import Batcher
 from serving.deployment import Deployment
 from serving.errors import NotReady
 from serving.registry import Registry
@@ -132,5 +133,79 @@ def test_it_is_not_ready_before_all_workers_are(models: Path, tmp_path: Path) ->
         await until(lambda: not ready(deployment))
         await deployment.stop()
         assert not (tmp_path / "crew").exists()
+
+    asyncio.run(scenario())
+
+
+def test_rows_that_wait_are_those_of_all_versions(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        deployment = Deployment(Settings(models=models))
+        deployment.start()
+        await until(lambda: ready(deployment))
+        waiting = iter((3, 4, 5))  # of grey@1, grey@2, oracle@1
+        monkeypatch.setattr(Batcher, "queued", property(lambda batcher: next(waiting)))
+        said = deployment.render_metrics().decode()
+        assert 'biject_queue_rows{model="grey"} 7.0' in said
+        assert 'biject_queue_rows{model="oracle"} 5.0' in said
+        await deployment.stop()
+
+    asyncio.run(scenario())
+
+
+def test_all_models_are_closed_at_once_and_within_the_grace(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graces: list[float] = []
+    close = Batcher.close
+
+    async def slowly(batcher: Batcher, grace: float) -> None:
+        graces.append(grace)
+        await asyncio.sleep(0.3)
+        await close(batcher, grace)
+
+    async def scenario() -> None:
+        deployment = Deployment(Settings(models=models))
+        deployment.start()
+        await until(lambda: ready(deployment))
+        monkeypatch.setattr(Batcher, "close", slowly)
+        await deployment.registry.close(time.monotonic() + 2)
+        assert len(graces) == 3
+        assert all(1.9 < grace <= 2 for grace in graces)
+        graces.clear()
+        monkeypatch.setattr(draining, "FINISHING", 0.0)
+        await deployment.drain()
+        monkeypatch.setattr(draining, "FINISHING", 1000.0)
+        await deployment.stop()
+        assert max(graces) < draining.GRACE
+
+    asyncio.run(scenario())
+
+
+def test_a_model_that_was_being_opened_at_the_end_is_closed_too(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opening, go = threading.Event(), threading.Event()
+    load = Registry._load
+
+    def slowly(registry: Registry, model: Any, slot: int) -> None:
+        opening.set()
+        assert go.wait(10)
+        load(registry, model, slot)
+
+    monkeypatch.setattr(Registry, "_load", slowly)
+
+    async def scenario() -> None:
+        deployment = Deployment(Settings(models=models))
+        deployment.start()
+        await until(opening.is_set)
+        stopping = asyncio.create_task(deployment.stop())
+        await asyncio.sleep(0.1)
+        go.set()
+        await stopping
+        (first,) = [model.loaded for model in deployment.registry.models if model.loaded]
+        with pytest.raises(NotReady, match="shutting down"):
+            first.batcher.check("decode", 1, None)
 
     asyncio.run(scenario())
