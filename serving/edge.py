@@ -112,7 +112,7 @@ class Edge:
             await said(scope, receive, send)
         # The edge of a request: what nobody foresaw is logged, and said without its inner parts.
         except Exception:
-            log.exception("%s: %s %s failed", trace.request_id, scope["method"], scope["path"])
+            log.exception("%s: %s %s failed", trace.request_id, scope["method"], logs.path(scope))
             why = ComputeFailed("an error in the server; its log has the reason")
             await exchange.refuse(why, send)
 
