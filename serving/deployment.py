@@ -43,7 +43,8 @@ class Deployment:
         self._others: str | None = None  # why not all workers were up at the last beat
         self._open = 0  # requests that are being answered
         # Pillow lets go of the interpreter while it decodes and encodes: a thread per core.
-        self._pixels = ThreadPoolExecutor(max(2, usable_cores()), thread_name_prefix="pixels")
+        self.cores = usable_cores()
+        self._pixels = ThreadPoolExecutor(max(2, self.cores), thread_name_prefix="pixels")
         self._loading: asyncio.Task[None] | None = None
         self._beating: asyncio.Task[None] | None = None
         self._stopped = asyncio.Event()
