@@ -39,6 +39,7 @@ class Deployment:
         self.registry = Registry(settings, on_batch=self.metrics.computed)
         self.slot = 0  # this worker's number, from 0
         self.draining = False  # nothing new is accepted
+        self.arriving = 0  # bytes of request bodies that are not whole yet
         self._crew = crew
         self._others: str | None = None  # why not all workers were up at the last beat
         self._open = 0  # requests that are being answered
