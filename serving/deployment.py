@@ -41,7 +41,8 @@ class Deployment:
         self.draining = False  # nothing new is accepted
         self.arriving = 0  # bytes of request bodies that are not whole yet
         self._crew = crew
-        self._others: str | None = None  # why not all workers were up at the last beat
+        # Why not all workers were up at the last beat.
+        self._others = None if crew is None else "the other workers have not been asked yet"
         self._open = 0  # requests that are being answered
         # Pillow lets go of the interpreter while it decodes and encodes: a thread per core.
         self.cores = usable_cores()
@@ -55,7 +56,6 @@ class Deployment:
         """Begin to load the models; probes are answered meanwhile."""
         if self._crew is not None:
             self.slot = self._crew.join()
-            self._others = self._crew.unready()
             self._beating = asyncio.create_task(self._beat(self._crew))
         draining.on_signal(self.drain)
         self._loading = asyncio.create_task(self._load())
