@@ -16,6 +16,7 @@ from starlette.types import ASGIApp
 from serving import draining, logs, tracing, workers
 from serving.app import standalone
 from serving.deployment import Deployment
+from serving.environment import checked_or_exit
 from serving.settings import Settings
 
 _OF_UVICORN: Final = "uvicorn.error"  # its logger for all that is no access
@@ -35,8 +36,7 @@ def app() -> ASGIApp:
 @click.option("--port", type=int, required=True)
 def main(host: str, port: int) -> None:
     """Serve until stopped, as the environment says."""
-    settings = Settings.from_env(os.environ)
-    workers.check_number(settings.workers)
+    settings = checked_or_exit()
     logs.configure(settings.log, _OF_UVICORN)
     if settings.workers > 1:  # workers find out as they import prometheus_client
         os.environ[workers.FIGURES] = str(workers.shared_folder(os.getpid()))

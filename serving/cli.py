@@ -10,10 +10,10 @@ from typing import Any, Final, NoReturn, TypeVar
 
 import click
 
-from serving import tracing, workers
 from serving.bundle import Bundle, find_bundles, read
 from serving.draining import SERVER_GRACE
 from serving.engine import Engine
+from serving.environment import checked
 from serving.errors import BundleError, DeviceError
 from serving.offline import encode, interpolate, reconstruct, sample, score
 from serving.session import Wrong
@@ -83,9 +83,7 @@ def serve(models: Path | None, host: str, port: int, bare: bool, **flags: object
     if models is not None:
         environ[VARIABLES["models"]] = str(models.expanduser())
     try:
-        settings = Settings.from_env(environ)
-        workers.check_number(settings.workers)
-        tracing.check(settings.tracing)
+        settings = checked(environ)
     except BadSetting as error:
         raise Wrong(str(error)) from error
     # The server starts elsewhere: what was relative to here must not be.

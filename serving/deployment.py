@@ -1,10 +1,13 @@
 """What one server process holds: settings, models, a pool for pixels, figures; its life cycle."""
 
 import asyncio
+import contextlib
+import logging
+import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Final, TypeVar
 
 from serving import draining
@@ -18,6 +21,8 @@ from serving.workers import Crew
 T = TypeVar("T")
 _BEAT: Final = 0.25  # seconds between two words to the other workers
 _LOOK: Final = 0.02  # and between two looks at whether everything is answered
+_SILENT: Final = 60  # and between two lines about the same trouble
+log = logging.getLogger("biject.deployment")
 
 
 class Deployment:
@@ -34,12 +39,18 @@ class Deployment:
         self.registry = Registry(settings, on_batch=self.metrics.computed)
         self.slot = 0  # this worker's number, from 0
         self.draining = False  # nothing new is accepted
+        self.arriving = 0  # bytes of request bodies that are not whole yet
         self._crew = crew
+        # Why not all workers were up at the last beat.
+        self._others = None if crew is None else "the other workers have not been asked yet"
         self._open = 0  # requests that are being answered
         # Pillow lets go of the interpreter while it decodes and encodes: a thread per core.
-        self._pixels = ThreadPoolExecutor(max(2, usable_cores()), thread_name_prefix="pixels")
+        self.cores = usable_cores()
+        self._pixels = ThreadPoolExecutor(max(2, self.cores), thread_name_prefix="pixels")
         self._loading: asyncio.Task[None] | None = None
         self._beating: asyncio.Task[None] | None = None
+        self._stopped = asyncio.Event()
+        self._end = math.inf  # when, by time.monotonic(), all must be over
 
     def start(self) -> None:
         """Begin to load the models; probes are answered meanwhile."""
@@ -52,6 +63,7 @@ class Deployment:
     async def drain(self) -> None:
         """Accept nothing new, and wait until what was accepted is answered; not for ever."""
         self.draining = True
+        self._end = time.monotonic() + draining.GRACE - draining.ENDING
         end = time.monotonic() + draining.FINISHING
         while self._open and time.monotonic() < end:
             await asyncio.sleep(_LOOK)
@@ -59,15 +71,20 @@ class Deployment:
     async def stop(self) -> None:
         """Finish what was accepted, then end."""
         self.draining = True
-        await self.registry.close()
+        # Where nobody drained, as under a server of somebody else's, the time begins here.
+        end = min(self._end, time.monotonic() + draining.FINISHING)
+        await self.registry.close(end)
         if self._loading is not None:
             await asyncio.wait([self._loading])
+            await self.registry.close(end)  # what was being opened meanwhile
         self._pixels.shutdown(wait=False, cancel_futures=True)
         if self._beating is not None and self._crew is not None:
-            self._beating.cancel()
-            self._crew.leave()
+            self._stopped.set()
+            await asyncio.wait([self._beating])
+            with contextlib.suppress(OSError):  # the slot goes with the process anyway
+                await asyncio.to_thread(self._crew.leave)
 
-    @contextmanager
+    @contextlib.contextmanager
     def answering(self) -> Iterator[None]:
         """While a request is being answered: `drain` waits for it."""
         self._open += 1
@@ -82,12 +99,12 @@ class Deployment:
             raise NotReady("the server is shutting down")
 
     def check_ready(self) -> None:
-        """Raises NotReady, which says why, unless all that can be served is warm in all workers."""
+        """Raises NotReady, which says why, unless all that can be served is warm in all workers.
+
+        Of the others it knows what the last beat found: anybody may ask, as often as he likes.
+        """
         self.check_accepting()
-        why = self.registry.unready()
-        if self._crew is not None and not why:
-            self._crew.tell(ready=True)
-            why = self._crew.unready()
+        why = self.registry.unready() or self._others
         if why:
             raise NotReady(why, retry_after=2)
 
@@ -95,7 +112,8 @@ class Deployment:
         """This process's figures, or those of all workers, for Prometheus."""
         self._gauge()
         if self._crew is not None:
-            self._crew.bury()
+            with contextlib.suppress(OSError):  # the beats log it, and figures are better than none
+                self._crew.bury()
         return self.metrics.render()
 
     async def aside(self, work: Callable[[], T]) -> T:
@@ -103,21 +121,41 @@ class Deployment:
         return await asyncio.get_running_loop().run_in_executor(self._pixels, work)
 
     async def _load(self) -> None:
-        await asyncio.to_thread(self.registry.load, self.slot)
+        try:
+            await asyncio.to_thread(self.registry.load, self.slot)
+        # The edge of a background task: what nobody foresaw has no other place to be told.
+        except Exception as error:
+            log.exception("the models cannot be loaded")
+            self.registry.reason = f"the models cannot be loaded: {error}"
         for model in self.registry.models:
             self._count(model)
 
     async def _beat(self, crew: Crew) -> None:
         """Tell the other workers, and those who read the figures of all, how this one stands."""
-        while True:
-            crew.tell(ready=not self.draining and self.registry.unready() is None)
-            self._gauge()
-            await asyncio.sleep(_BEAT)
+        said = -math.inf
+        while not self._stopped.is_set():
+            try:
+                self._others = await asyncio.to_thread(self._exchange, crew)
+            except OSError:  # a full disk, say: it may have room again
+                if time.monotonic() - said > _SILENT:
+                    log.exception("the other workers cannot be told how this one stands")
+                    said = time.monotonic()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopped.wait(), _BEAT)
+
+    def _exchange(self, crew: Crew) -> str | None:
+        """Tell how this worker stands; why not all of them are up."""
+        crew.tell(ready=not self.draining and self.registry.unready() is None)
+        self._gauge()
+        return crew.unready()
 
     def _gauge(self) -> None:
+        rows: Counter[str] = Counter()  # of all versions of a name
         for model in self.registry.models:
             if model.loaded is not None:
-                self.metrics.queued.labels(model.name).set(model.loaded.batcher.queued)
+                rows[model.name] += model.loaded.batcher.queued
+        for name, queued in rows.items():
+            self.metrics.queued.labels(name).set(queued)
 
     def _count(self, model: Model) -> None:
         if model.loaded is not None:

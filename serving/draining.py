@@ -14,6 +14,7 @@ from typing import Any, Final
 
 GRACE: Final = 20  # seconds from the signal to the end of the process
 SERVER_GRACE: Final = 3  # of these for the server, to close what connections are left
+ENDING: Final = 0.5  # and for what is left to do when nothing is being computed any more
 FINISHING: Final = GRACE - SERVER_GRACE - 1  # and for requests to be finished before
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)

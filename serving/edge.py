@@ -26,6 +26,7 @@ from serving.deployment import Deployment
 from serving.errors import (
     BadRequest,
     ComputeFailed,
+    NotReady,
     RequestTimeout,
     ServingError,
     TooLarge,
@@ -37,6 +38,7 @@ OPEN_PATHS: Final = frozenset({"/", "/livez", "/readyz", "/healthz"})  # never w
 _WHILE_DRAINING: Final = frozenset({"/livez", "/readyz", "/healthz", "/metrics"})
 _ERROR_BODY: Final = 65_536  # bytes of a framework's error that are read to reword it
 _FIRST_ERROR: Final = 400
+_ARRIVING: Final = 8  # longest bodies that may be half here: senders who stall must not fill memory
 _CORS: Final[Mapping[str, Any]] = MappingProxyType(
     {
         "allow_methods": ("GET", "POST"),
@@ -76,6 +78,7 @@ class Edge:
             with self._deployment.answering():
                 await answer(scope, exchange.receive, exchange.send)
         finally:
+            exchange.release()
             if settings.access_log:
                 logs.access(trace, scope, exchange.status)
 
@@ -112,7 +115,7 @@ class Edge:
             await said(scope, receive, send)
         # The edge of a request: what nobody foresaw is logged, and said without its inner parts.
         except Exception:
-            log.exception("%s: %s %s failed", trace.request_id, scope["method"], scope["path"])
+            log.exception("%s: %s %s failed", trace.request_id, scope["method"], logs.path(scope))
             why = ComputeFailed("an error in the server; its log has the reason")
             await exchange.refuse(why, send)
 
@@ -144,6 +147,7 @@ class _Exchange:
         self._limit = deployment.settings.max_body_bytes
         self.status = 0  # of the answer, once it has started
         self._read = 0
+        self._held = 0  # of that, what counts as arriving
         self._complete = False  # the body has been read
         self._started = False  # the answer has
         self._finished = False
@@ -174,7 +178,24 @@ class _Exchange:
         if self._read > self._limit:
             self._trace.error = self._too_large("more")
             raise self._trace.error
+        if self._complete:
+            self.release()
+        else:
+            self._hold(len(message.get("body", b"")))
         return message
+
+    def release(self) -> None:
+        """Count it as arriving no longer: it is whole, or nobody waits for the rest."""
+        self._deployment.arriving -= self._held
+        self._held = 0
+
+    def _hold(self, size: int) -> None:
+        """Raises NotReady if the bodies that are not whole yet come to too much, all together."""
+        self._held += size
+        self._deployment.arriving += size
+        if self._deployment.arriving > _ARRIVING * self._limit:
+            self._trace.error = NotReady("too many large bodies are arriving at once")
+            raise self._trace.error
 
     async def send(self, message: Message) -> None:
         """Pass an answer on with our headers; an error in a foreign shape is reworded first."""

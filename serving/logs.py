@@ -45,13 +45,21 @@ def configure(form: LogFormat, *also: str) -> None:
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
 
 
+def path(scope: Scope) -> str:
+    """A request's path for a line of a log, without its query.
+
+    As it was sent: what stands for a line's end in it must not end the line.
+    """
+    sent: bytes = scope.get("raw_path", b"")
+    shown = sent.decode("latin-1").partition("?")[0][:_PATH]
+    return shown.encode("unicode_escape").decode("ascii")
+
+
 def access(trace: Trace, scope: Scope, status: int) -> None:
     """One line for a request that is over.  No query, no headers: keys may be in them."""
-    # As it was sent: what stands for a line's end in it must not end the line.
-    path = scope.get("raw_path", b"").decode("latin-1").partition("?")[0][:_PATH]
     facts = {
         "method": scope["method"],
-        "path": path.encode("unicode_escape").decode("ascii"),
+        "path": path(scope),
         "status": status,
         "ms": round((time.monotonic() - trace.started) * 1e3, 2),
         "request_id": trace.request_id,

@@ -1,7 +1,9 @@
 """The models in a folder: which there are, what state each is in, and which one a name means."""
 
+import asyncio
 import logging
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,13 +145,18 @@ class Registry:
                 return f"{model.ref}: {trouble}"
         return None
 
-    async def close(self) -> None:
-        """Finish what waits, then let everything go."""
+    async def close(self, end: float) -> None:
+        """Finish what waits, by `end` of time.monotonic(), then let everything go.
+
+        No further model is opened; one that is being opened now is ready nonetheless, and wants
+        another call once `load` has returned.
+        """
         self._closed.set()
-        for model in self.models:
-            if model.loaded is not None:
-                await model.loaded.batcher.close()
-                model.loaded.engine.close()
+        loaded = [model.loaded for model in self.models if model.loaded is not None]
+        grace = max(0.0, end - time.monotonic())
+        await asyncio.gather(*(one.batcher.close(grace) for one in loaded))
+        for one in loaded:
+            one.engine.close()
 
     def _usable(self) -> list[Model]:
         return [model for model in self.models if model.state != "failed"]

@@ -7,8 +7,6 @@ client sends in place of a file.
 """
 
 import logging
-import os
-import sys
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, Final
@@ -22,24 +20,13 @@ from serving import logs, tracing, workers
 from serving.app import in_front_of
 from serving.attendance import ClientGone
 from serving.deployment import Deployment
+from serving.environment import checked_or_exit
 from serving.errors import ServingError
 from serving.routes.native import Native
 from serving.routes.parameters import FRAMES, STRENGTH, VARIATIONS
 from serving.scoring import FPR
-from serving.settings import BadSetting, Settings
 
-
-def _settings() -> Settings:
-    try:
-        settings = Settings.from_env(os.environ)
-        workers.check_number(settings.workers)
-        tracing.check(settings.tracing)
-    except BadSetting as error:
-        sys.exit(f"biject: {error}")  # while BentoML imports this: not a traceback's business
-    return settings
-
-
-SETTINGS: Final = _settings()
+SETTINGS: Final = checked_or_exit()  # while BentoML imports this: not a traceback's business
 DEPLOYMENT: Final = Deployment(SETTINGS, crew=workers.crew(SETTINGS.workers))
 _NATIVE: Final = Native(DEPLOYMENT)
 Json = dict[str, Any]

@@ -8,11 +8,14 @@ in the same folder; those of the dead that say how things stand now are taken ou
 import contextlib
 import itertools
 import json
+import math
 import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -27,6 +30,8 @@ except ImportError:  # Windows
 
 FIGURES: Final = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client's: where workers add up figures
 _SLOT: Final = "worker-"
+_PATIENCE: Final = 1.0  # seconds to wait for a worker that looks at the slots
+_POLL: Final = 0.005
 
 
 class _Record(NamedTuple):
@@ -55,6 +60,9 @@ def shared_folder(parent: int) -> Path:
 class Crew:
     """All workers of a server, seen by one of them, which `join`s before it says or asks anything.
 
+    Any thread may call; each call may wait for other workers, so none is for an event loop.  All
+    but `join` raise TimeoutError, an OSError, if one of them does not get out of the way.
+
     Args:
         wanted: How many there are to be.
         folder: Where they meet; by default the one of the process that started this.
@@ -64,14 +72,15 @@ class Crew:
         self._wanted = wanted
         self._folder = shared_folder(os.getppid()) if folder is None else folder
         self._slot: int | None = None
+        self._turn = threading.Lock()  # one thread at a time
 
     def join(self) -> int:
         """Take the first slot that is free, and keep this process's figures beside it."""
-        with self._alone():
+        with self._alone(math.inf):
             if not self._live():  # what is there was left by another server of the same number
                 for path in self._folder.glob("*.db"):
                     path.unlink()
-            self._slot = next(slot for slot in itertools.count() if self._take(slot))
+            self._slot = self._first_of(itertools.count())
             self._write(_Record(os.getpid(), ready=False))
             # Whether there are such figures was settled when prometheus_client was imported.
             if FIGURES in os.environ:
@@ -81,9 +90,12 @@ class Crew:
     def tell(self, *, ready: bool) -> None:
         """Let the others know how this worker stands."""
         with self._alone():
-            if self._slot is not None and not os.fstat(self._file).st_nlink:  # somebody tidied up
-                os.close(self._file)
-                self._take(self._slot)
+            if self._slot is None:  # it has left, and what it had open is somebody else's
+                return
+            if not os.fstat(self._file).st_nlink:  # somebody tidied up, and others may be quicker
+                old = self._file
+                self._slot = self._first_of(itertools.chain([self._slot], itertools.count()))
+                os.close(old)
             self._write(_Record(os.getpid(), ready))
 
     def unready(self) -> str | None:
@@ -112,6 +124,10 @@ class Crew:
 
     # Within _alone() only
 
+    def _first_of(self, slots: Iterable[int]) -> int:
+        """Take the first that is free."""
+        return next(slot for slot in slots if self._take(slot))
+
     def _take(self, slot: int) -> bool:
         file = os.open(self._folder / f"{_SLOT}{slot}", os.O_RDWR | os.O_CREAT, 0o600)
         if _locked(file):
@@ -138,15 +154,16 @@ class Crew:
         return live
 
     @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _alone(self, patience: float = _PATIENCE) -> Iterator[None]:
         """While no other worker looks at slots or changes them: trying a lock means to hold it."""
-        file = self._entered()
-        try:
-            yield
-        finally:
-            os.close(file)
+        with self._turn:
+            file = self._entered(time.monotonic() + patience)
+            try:
+                yield
+            finally:
+                os.close(file)
 
-    def _entered(self) -> int:
+    def _entered(self, end: float) -> int:
         path = self._folder / "lock"
         while True:
             _make_private(self._folder)
@@ -154,11 +171,23 @@ class Crew:
                 file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
             except FileNotFoundError:
                 continue
-            fcntl.flock(file, fcntl.LOCK_EX)
+            try:
+                _wait_for(file, end)
+            except TimeoutError:
+                os.close(file)
+                raise
             with contextlib.suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(file), path.stat()):
                     return file
             os.close(file)  # whoever left last has just cleared the folder away
+
+
+def _wait_for(file: int, end: float) -> None:
+    """Lock the open file.  Raises TimeoutError if somebody has it until `end`."""
+    while not _locked(file):  # not flock's own waiting, which cannot be given up
+        if time.monotonic() > end:
+            raise TimeoutError("a worker that was halted keeps the others from their slots")
+        time.sleep(_POLL)
 
 
 def _locked(file: int) -> bool:

@@ -4,6 +4,8 @@ All of it is work for threads: `arrays` cuts it into pieces and hands them to th
 """
 
 import asyncio
+import functools
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -25,7 +27,8 @@ from serving.routes.bodies import Payload, Wanted
 
 Array = npt.NDArray[Any]
 MAX_WAYPOINTS: Final = 16
-_SLICE: Final = 16  # images per piece of work: a long request lets others between
+_PIECE: Final = 16  # images per piece of work: a long request lets others between
+_PIECE_BYTES: Final = 2**18  # or so many bytes of them
 
 
 def kind_wanted(verb: str, manifest: Manifest) -> Wanted | None:
@@ -78,24 +81,49 @@ async def _decoded(
     deployment: Deployment, files: Sequence[bytes | object], spec: ImageSpec, max_pixels: int
 ) -> Array:
     out = np.empty((len(files), *spec.shape), np.uint8)
+    problems: list[tuple[int, ServingError]] = []
+    over = threading.Event()  # nobody waits any more
 
-    def decode(start: int) -> list[tuple[int, ServingError]]:
-        problems = []
-        for i in range(start, min(start + _SLICE, len(files))):
+    def decode(piece: range) -> None:
+        for i in piece:
+            if over.is_set():
+                return
             try:
                 out[i] = images.decode(_file(files[i]), spec, max_pixels=max_pixels)
             except ServingError as error:
                 problems.append((i, error))
-        return problems
 
-    starts = range(0, len(files), _SLICE)
-    pieces = [deployment.aside(lambda start=start: decode(start)) for start in starts]  # type: ignore[misc]
-    # Most requests are of one piece, which needs no task of its own.
-    found = [await pieces[0]] if len(pieces) == 1 else await asyncio.gather(*pieces)
-    problems = [problem for piece in found for problem in piece]
+    async def decode_in_turn() -> None:
+        for piece in pieces:  # shared: whoever is done takes the next
+            await deployment.aside(functools.partial(decode, piece))
+
+    cut = _pieces(files)
+    pieces = iter(cut)
+    # All at once would be before everybody else's.
+    at_once = min(len(cut), deployment.cores)
+    try:
+        if at_once == 1:  # most requests are of one piece, which needs no task of its own
+            await decode_in_turn()
+        else:
+            await asyncio.gather(*(decode_in_turn() for _ in range(at_once)))
+    finally:
+        over.set()
     if problems:
-        raise _together(problems, len(files))
+        raise _together(sorted(problems, key=lambda problem: problem[0]), len(files))
     return out
+
+
+def _pieces(files: Sequence[bytes | object]) -> list[range]:
+    """The files' numbers in pieces of work, after each of which others have their turn."""
+    pieces, start, size = [], 0, 0
+    for i, file in enumerate(files):
+        size += len(file) if isinstance(file, bytes | str) else 0
+        if i + 1 - start == _PIECE or size >= _PIECE_BYTES:
+            pieces.append(range(start, i + 1))
+            start, size = i + 1, 0
+    if start < len(files):
+        pieces.append(range(start, len(files)))
+    return pieces
 
 
 def _file(given: bytes | object) -> bytes:

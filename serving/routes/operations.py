@@ -1,5 +1,6 @@
 """Models, health, figures: what operators and load balancers ask for."""
 
+import asyncio
 from typing import Any, Final
 
 import orjson
@@ -82,7 +83,8 @@ class Operations:
         return PlainTextResponse("ready\n")
 
     async def _metrics(self, request: Request) -> Response:
-        figures = await self._deployment.aside(self._deployment.render_metrics)
+        # Not on the threads for pixels: who watches wants to know most while those are busy.
+        figures = await asyncio.to_thread(self._deployment.render_metrics)
         return Response(figures, media_type=telemetry.CONTENT_TYPE)
 
 

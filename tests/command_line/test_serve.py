@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from oracle import make_oracle
+from serving import bare, tracing
 from serving.cli import serve
 from serving.settings import VARIABLES, BadSetting, Settings
 
@@ -130,6 +131,24 @@ def test_cuda_without_cuda_does_not_start(
 )
 def test_bad_settings_are_named(oracle_models: Path, flag: str, value: str, words: str) -> None:
     assert words in refused(str(oracle_models), flag, value, code=2)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("BIJECT_WORKERS", "0", "BIJECT_WORKERS must be at least 1, got 0"),
+        ("BIJECT_TRACING", "otlp", "BIJECT_TRACING=otlp needs"),
+    ],
+)
+def test_uvicorns_own_start_refuses_bad_settings_in_a_sentence(
+    variable: str, value: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracing, "find_spec", lambda name: None)
+    monkeypatch.setenv(variable, value)
+    result = CliRunner().invoke(bare.main, ["--host", "127.0.0.1", "--port", "1"])
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"biject: {words}")
+    assert result.stderr.count("\n") == 1
 
 
 def test_every_setting_is_a_flag() -> None:

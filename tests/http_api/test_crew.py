@@ -1,9 +1,11 @@
 """Workers that know of each other: slots, and what becomes of those who die without a word."""
 
+import fcntl
 import shutil
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from serving.workers import Crew
 
 DIES = """
 import sys
+import threading
 from pathlib import Path
 from serving.workers import Crew
 crew = Crew(2, Path(sys.argv[1]))
@@ -62,6 +65,47 @@ def test_a_folder_that_somebody_tidied_up_is_made_anew(tmp_path: Path) -> None:
         crew.tell(ready=True)
     assert one.unready() is None
     assert Crew(2, folder).join() == 2
+
+
+def test_a_slot_that_is_taken_meanwhile_is_left_to_who_has_it(tmp_path: Path) -> None:
+    folder = tmp_path / "crew"
+    one, other, quicker = Crew(3, folder), Crew(3, folder), Crew(3, folder)
+    assert (one.join(), other.join()) == (0, 1)
+    shutil.rmtree(folder)
+    assert quicker.join() == 0
+    for crew in (one, other, quicker):
+        crew.tell(ready=True)
+    assert quicker.unready() is None
+    assert sorted(path.name for path in folder.glob("worker-*")) == [
+        f"worker-{slot}" for slot in range(3)
+    ]
+
+
+def test_one_that_has_left_writes_nowhere(tmp_path: Path) -> None:
+    crew = Crew(1, tmp_path / "crew")
+    crew.join()
+    crew.leave()
+    files = [(tmp_path / str(number)).open("w+") for number in range(4)]  # one has its descriptor
+    crew.tell(ready=True)
+    assert [file.read() for file in files] == [""] * 4
+    for file in files:
+        file.close()
+
+
+def test_one_that_is_halted_within_the_lock_is_not_waited_for_without_end(tmp_path: Path) -> None:
+    folder = tmp_path / "crew"
+    crew = Crew(1, folder)
+    crew.join()
+    with (folder / "lock").open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        release = threading.Timer(5, file.close)  # the test must end, whatever it finds
+        release.start()
+        for call in (lambda: crew.tell(ready=True), crew.unready, crew.bury):
+            with pytest.raises(TimeoutError, match="halted"):
+                call()
+        release.cancel()
+    crew.tell(ready=True)
+    assert crew.unready() is None
 
 
 def test_a_killed_one_leaves_its_slot_and_its_gauges(tmp_path: Path) -> None:

@@ -327,8 +327,10 @@ def test_an_error_nobody_foresaw_is_a_problem_without_its_inner_parts(
             raise ZeroDivisionError("inner parts")
 
         monkeypatch.setattr(running.deployment.registry, "get", broken)
-        answer = running.client.get("/v1/models/oracle", headers={"X-Request-ID": "me"})
+        path = "/v1/models/a%0AERROR%20of%20a%20stranger"
+        answer = running.client.get(path, headers={"X-Request-ID": "me"})
     assert answer.status_code == 500
+    assert f"me: GET {path} failed" in caplog.text  # in one line
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json()["request_id"] == "me"
     assert "inner parts" not in answer.text

@@ -1,5 +1,6 @@
 """Limits, deadlines and clients that leave, over real sockets."""
 
+import contextlib
 import http.client
 import io
 import socket
@@ -120,6 +121,28 @@ def test_a_slow_body_is_timed_out(serve: Callable[..., Any]) -> None:
         sock.sendall(head("Content-Length: 100") + b"abc")
         assert sock.recv(65536).startswith(b"HTTP/1.1 408 ")
         assert time.monotonic() - begin < 2
+
+
+def test_bodies_that_stall_may_hold_so_much_and_no_more(serve: Callable[..., Any]) -> None:
+    with serve(max_body_bytes=100_000) as running, contextlib.ExitStack() as stack:
+        deployment = running.deployment
+        for sent in range(1, 9):
+            sock = stack.enter_context(connected(running.port))
+            sock.sendall(head("Content-Length: 99999") + bytes(95_000))
+            until(lambda sent=sent: deployment.arriving == sent * 95_000)  # type: ignore[misc]
+        with connected(running.port) as ninth:
+            ninth.sendall(head("Content-Length: 99999") + bytes(95_000))
+            answer = ninth.recv(65536)
+            assert answer.startswith(b"HTTP/1.1 503 ")
+            assert b"retry-after: 1" in answer.lower()
+            assert b"too many large bodies" in answer
+        until(lambda: deployment.arriving == 8 * 95_000)
+        # A body that comes in one piece is nothing that anybody waits for.
+        assert running.client.post(V + "encode", content=npy(1), headers=NPY).status_code == 200
+        stack.close()
+        until(lambda: deployment.arriving == 0)
+        assert running.client.post(V + "encode", content=npy(500), headers=NPY).status_code == 200
+        assert deployment.arriving == 0
 
 
 def test_too_many_images_are_refused_with_the_limit(serve: Callable[..., Any]) -> None:

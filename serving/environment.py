@@ -1,0 +1,29 @@
+"""What the environment says of a server, and whether it can be had on this system."""
+
+import os
+import sys
+from collections.abc import Mapping
+
+from serving import tracing, workers
+from serving.settings import BadSetting, Settings
+
+
+def checked(environ: Mapping[str, str]) -> Settings:
+    """The settings that `environ` gives.
+
+    Raises:
+        BadSetting: one is malformed, or wants what this system lacks.
+    """
+    settings = Settings.from_env(environ)
+    workers.check_number(settings.workers)
+    tracing.check(settings.tracing)
+    return settings
+
+
+def checked_or_exit() -> Settings:
+    """The settings of this process, which ends with a sentence if they are wrong."""
+    try:
+        return checked(os.environ)
+    except BadSetting as error:
+        print(f"biject: {error}", file=sys.stderr)
+        sys.exit(2)
