@@ -177,9 +177,8 @@ class Batcher:
         while parts := self._next(hand):
             whole = self._compute(parts)
             with self._wake:
-                if (
-                    whole
-                ):  # all that passed, not the engine's share alone: the next one waits for it
+                if whole:
+                    # All that passed, not the engine's share alone: others wait for it.
                     rows = sum(part.stop - part.start for part in parts)
                     self._line.learn(parts[0].work.graph, rows, time.monotonic() - hand.since)
                 hand.parts = []
