@@ -1,6 +1,7 @@
 """Answers: which format the caller wants, and a verb's result in it."""
 
 import base64
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -24,6 +25,8 @@ WEBP: Final = "image/webp"
 GIF: Final = "image/gif"
 ZIP: Final = "application/zip"
 _QUICK: Final = 16_384  # bytes of numbers
+_KNOWN_ACCEPTS: Final = 256  # Accept headers that are remembered: clients have few
+_LONG_ACCEPT: Final = 200  # characters; longer ones are not
 _PICTURES: Final = (PNG, WEBP, GIF, ZIP)
 
 
@@ -43,6 +46,11 @@ def negotiate(accept: str, offered: Sequence[str]) -> str:
 
     Raises NotAcceptable, which lists what is offered.
     """
+    negotiated = _negotiated if len(accept) > _LONG_ACCEPT else _remembered
+    return negotiated(accept, tuple(offered))
+
+
+def _negotiated(accept: str, offered: Sequence[str]) -> str:
     ranges = [_range(part) for part in accept.split(",") if part.strip()]
     if not ranges:
         return offered[0]
@@ -58,6 +66,9 @@ def negotiate(accept: str, offered: Sequence[str]) -> str:
     if not best:
         raise NotAcceptable(f"cannot answer as {accept[:100]}; can as {', '.join(offered)}")
     return best
+
+
+_remembered = functools.lru_cache(_KNOWN_ACCEPTS)(_negotiated)
 
 
 def _range(part: str) -> tuple[str, float]:
