@@ -10,7 +10,7 @@ from starlette.types import Receive
 from serving.errors import DeadlineExceeded, ServingError
 
 CLIENT_GONE: Final = 499  # the status of nginx for it; only logs and figures ever see it
-_UNWATCHED: Final = 0.03  # seconds: work that is done by then is not worth a watcher
+_UNWATCHED: Final = 0.1  # seconds: work that is done by then is not worth a watcher
 
 
 class ClientGone(Exception):

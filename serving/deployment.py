@@ -6,13 +6,13 @@ import logging
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from typing import Final, TypeVar
 
 from serving import draining
 from serving.cores import usable_cores
 from serving.errors import NotReady
+from serving.pixels import PixelThreads
 from serving.registry import Model, Registry
 from serving.settings import Settings
 from serving.telemetry import Metrics
@@ -46,7 +46,7 @@ class Deployment:
         self._open = 0  # requests that are being answered
         # Pillow lets go of the interpreter while it decodes and encodes: a thread per core.
         self.cores = usable_cores()
-        self._pixels = ThreadPoolExecutor(max(2, self.cores), thread_name_prefix="pixels")
+        self._pixels = PixelThreads(max(2, self.cores))
         self._loading: asyncio.Task[None] | None = None
         self._beating: asyncio.Task[None] | None = None
         self._stopped = asyncio.Event()
@@ -77,21 +77,20 @@ class Deployment:
         if self._loading is not None:
             await asyncio.wait([self._loading])
             await self.registry.close(end)  # what was being opened meanwhile
-        self._pixels.shutdown(wait=False, cancel_futures=True)
+        self._pixels.close()
         if self._beating is not None and self._crew is not None:
             self._stopped.set()
             await asyncio.wait([self._beating])
             with contextlib.suppress(OSError):  # the slot goes with the process anyway
                 await asyncio.to_thread(self._crew.leave)
 
-    @contextlib.contextmanager
-    def answering(self) -> Iterator[None]:
-        """While a request is being answered: `drain` waits for it."""
+    def begin_answer(self) -> None:
+        """A request is being answered: `drain` waits until `end_answer`."""
         self._open += 1
-        try:
-            yield
-        finally:
-            self._open -= 1
+
+    def end_answer(self) -> None:
+        """It has been."""
+        self._open -= 1
 
     def check_accepting(self) -> None:
         """Raises NotReady once the server is to end."""
@@ -116,9 +115,10 @@ class Deployment:
                 self._crew.bury()
         return self.metrics.render()
 
-    async def aside(self, work: Callable[[], T]) -> T:
-        """What `work` gives, computed on a thread of the pool for pixels."""
-        return await asyncio.get_running_loop().run_in_executor(self._pixels, work)
+    async def aside(self, work: Callable[[], T], *, small: bool = False) -> T:
+        """What `work` gives, computed on one of the threads for pixels; together with others' work
+        that takes no time to speak of, either."""
+        return await (self._pixels.run_small(work) if small else self._pixels.run(work))
 
     async def _load(self) -> None:
         try:

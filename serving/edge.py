@@ -10,7 +10,7 @@ import hmac
 import logging
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -74,10 +74,11 @@ class Edge:
             # Around every answer, refusals too, or the page could not read why; and before any
             # key is asked for, as a preflight shows none.  Inside the exchange, as all answers.
             answer = CORSMiddleware(answer, allow_origins=settings.cors_origins, **_CORS)
+        self._deployment.begin_answer()
         try:
-            with self._deployment.answering():
-                await answer(scope, exchange.receive, exchange.send)
+            await answer(scope, exchange.receive, exchange.send)
         finally:
+            self._deployment.end_answer()
             exchange.release()
             if settings.access_log:
                 logs.access(trace, scope, exchange.status)
@@ -164,13 +165,13 @@ class _Exchange:
         """The next piece of the body, in time and within the limit; then the disconnect."""
         if self._complete:
             return await self._receive()
-        left = self._trace.deadline - time.monotonic()
+        steps = self._receive().__await__()
         try:
-            async with asyncio.timeout(left):
-                message = await self._receive()
-        except TimeoutError as error:
-            self._trace.error = RequestTimeout("the body did not arrive before the deadline")
-            raise self._trace.error from error
+            waits_for = next(steps)
+        except StopIteration as done:  # it was there: most bodies come with their headers
+            message: Message = done.value
+        else:
+            message = await self._in_time(_Resumed(waits_for, steps))
         if message["type"] == "http.disconnect":
             raise ClientGone
         self._read += len(message.get("body", b""))
@@ -183,6 +184,14 @@ class _Exchange:
         else:
             self._hold(len(message.get("body", b"")))
         return message
+
+    async def _in_time(self, receiving: "_Resumed") -> Message:
+        try:
+            async with asyncio.timeout(self._trace.deadline - time.monotonic()):
+                return await receiving
+        except TimeoutError as error:
+            self._trace.error = RequestTimeout("the body did not arrive before the deadline")
+            raise self._trace.error from error
 
     def release(self) -> None:
         """Count it as arriving no longer: it is whole, or nobody waits for the rest."""
@@ -256,6 +265,26 @@ class _Exchange:
 
     def _too_large(self, found: str) -> TooLarge:
         return TooLarge(f"the body may have at most {self._limit:,} bytes, this has {found}")
+
+
+class _Resumed:
+    """The rest of something awaitable whose first step was taken, and what it waits for since."""
+
+    def __init__(self, waits_for: Any, steps: Generator[Any, Any, Message]) -> None:
+        self._waits_for, self._steps = waits_for, steps
+
+    def __await__(self) -> Generator[Any, Any, Message]:
+        try:
+            while True:
+                try:
+                    sent = yield self._waits_for
+                except BaseException as error:  # a cancellation, say, is for it to see
+                    self._waits_for = self._steps.throw(error)
+                else:
+                    self._waits_for = self._steps.send(sent)
+        except StopIteration as done:
+            message: Message = done.value
+            return message
 
 
 def _headers(scope: Scope) -> dict[bytes, str]:

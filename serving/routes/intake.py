@@ -29,6 +29,7 @@ Array = npt.NDArray[Any]
 MAX_WAYPOINTS: Final = 16
 _PIECE: Final = 16  # images per piece of work: a long request lets others between
 _PIECE_BYTES: Final = 2**18  # or so many bytes of them
+_SMALL: Final = 2**14  # bytes of an image that takes no longer to decode than to hand to a thread
 
 
 def kind_wanted(verb: str, manifest: Manifest) -> Wanted | None:
@@ -80,6 +81,13 @@ def check_number(
 async def _decoded(
     deployment: Deployment, files: Sequence[bytes | object], spec: ImageSpec, max_pixels: int
 ) -> Array:
+    if len(files) == 1:
+        file = files[0]
+        small = isinstance(file, bytes | str) and len(file) <= _SMALL
+        image = await deployment.aside(
+            lambda: images.decode(_file(file), spec, max_pixels=max_pixels), small=small
+        )
+        return image[np.newaxis]
     out = np.empty((len(files), *spec.shape), np.uint8)
     problems: list[tuple[int, ServingError]] = []
     over = threading.Event()  # nobody waits any more
