@@ -16,7 +16,7 @@ from bentoml.exceptions import BentoMLException
 from pydantic import ValidationError
 from starlette.responses import Response
 
-from serving import logs, tracing, workers
+from serving import garbage, logs, tracing, workers
 from serving.app import in_front_of
 from serving.attendance import ClientGone
 from serving.deployment import Deployment
@@ -51,6 +51,9 @@ class Biject:
     async def start(self) -> None:
         logs.configure(SETTINGS.log)
         logging.getLogger("bentoml._internal.server.http_app").addFilter(_worth_a_traceback)
+        # It words a line for each answer as long as there is any log that might want it.
+        logging.getLogger("uvicorn.access").propagate = False
+        garbage.collect_seldom()
         DEPLOYMENT.start()
 
     @bentoml.on_shutdown
