@@ -29,6 +29,7 @@ Array = npt.NDArray[Any]
 MAX_WAYPOINTS: Final = 16
 _PIECE: Final = 16  # images per piece of work: a long request lets others between
 _PIECE_BYTES: Final = 2**18  # or so many bytes of them
+_AT_ONCE: Final = 2**17  # bytes of numbers that are looked at sooner than a thread is woken
 _SMALL: Final = 2**14  # bytes of an image that takes no longer to decode than to hand to a thread
 
 
@@ -59,6 +60,8 @@ async def arrays(
         return await _decoded(deployment, payload.files, manifest.image, max_pixels)
     if payload.npy is not None:
         data = payload.npy
+        if len(data) <= _AT_ONCE:
+            return _from_npy(data, manifest, wanted, limit)
         return await deployment.aside(lambda: _from_npy(data, manifest, wanted, limit))
     return await deployment.aside(lambda: _from_rows(payload.rows, manifest, wanted, limit))
 

@@ -21,6 +21,7 @@ from serving.routes.parameters import Given
 from serving.telemetry import Trace
 
 _SMALL: Final = 65_536  # bytes of body that are taken apart on the event loop itself
+_WHOLE: Final = ("image/", "application/x-npy")  # types of bodies that are not taken apart
 
 
 class BatchRunner:
@@ -57,6 +58,12 @@ class _Endpoint:
         await response(scope, receive, send)
 
 
+def _header(scope: Scope, wanted: bytes) -> str:
+    """A header's value; of one given several times all, with commas."""
+    given = [value for name, value in scope["headers"] if name == wanted]
+    return b",".join(given).decode("latin-1")
+
+
 class Native:
     """The routes of this dialect over one deployment."""
 
@@ -78,7 +85,7 @@ class Native:
         trace = telemetry.current()
         model = self._model(request.path_params["model"], verb, trace)
         offered = answers.formats(verb, model.manifest)
-        media_type = answers.negotiate(",".join(request.headers.getlist("accept")), offered)
+        media_type = answers.negotiate(_header(request.scope, b"accept"), offered)
         given = bodies.query(request.scope["query_string"])
         body = b"" if request.method == "GET" else await bodies.whole(request.receive)
         # What cannot be done in time is not decoded first: that is most of what a refusal costs.
@@ -86,7 +93,9 @@ class Native:
         verbs.check_graph(model.manifest, graph)
         model.ready.batcher.check(graph, 1, trace.deadline)
         async with attended(request.receive, trace.deadline):
-            payload = await self._payload(verb, model, body, request.headers)
+            payload = await self._payload(
+                verb, model, body, _header(request.scope, b"content-type")
+            )
             values = self._values(verb, model, [*given, *payload.given])
             content = await self._perform(verb, model, payload, values, media_type, trace)
         return Response(content, media_type=media_type, headers={"Vary": "Accept"})
@@ -114,17 +123,15 @@ class Native:
         trace.model, trace.verb = model.name, verb
         return model
 
-    async def _payload(
-        self, verb: str, model: Model, body: bytes, headers: Mapping[str, str]
-    ) -> Payload:
+    async def _payload(self, verb: str, model: Model, body: bytes, content_type: str) -> Payload:
         wanted = intake.kind_wanted(verb, model.manifest)
-        content_type = headers.get("content-type", "")
         limit = self._deployment.settings.max_images
 
         def read() -> Payload:
             return bodies.read(body, content_type, wanted, max_items=limit)
 
-        return read() if len(body) <= _SMALL else await self._deployment.aside(read)
+        quick = len(body) <= _SMALL or content_type.startswith(_WHOLE)
+        return read() if quick else await self._deployment.aside(read)
 
     def _values(self, verb: str, model: Model, given: Sequence[Given]) -> dict[str, Any]:
         """The verb's parameters, checked against the server's limits and the model's terms."""
