@@ -109,11 +109,12 @@ def test_a_killed_worker_comes_back_while_the_other_answers(
         with load(server) as asking:
             until(lambda: asking.statuses.count(200) > 2 * CLIENTS, 10)
             os.kill(before[0], signal.SIGKILL)
-            until(lambda: status(server, "/readyz") == 503, 5)
-            answer = httpx.get(server.url + "/readyz")
-            assert "1 of 2 workers is not ready" in answer.json()["detail"]
-            assert answer.headers["retry-after"]
-            assert ready_workers(server) == 1
+            answers: list[httpx.Response] = []
+            until(lambda: unready(server, answers), 5)
+            assert "1 of 2 workers is not ready" in answers[-1].json()["detail"]
+            assert answers[-1].headers["retry-after"]
+            # A quick machine may have the next one up by now.
+            assert ready_workers(server) == 1 or status(server, "/readyz") == 200
             seen = len(asking.statuses)
             until(lambda: len(asking.statuses) > seen + 4 * CLIENTS, 10)
             assert set(asking.statuses[seen + CLIENTS :]) == {200}
@@ -127,6 +128,11 @@ def test_a_killed_worker_comes_back_while_the_other_answers(
         assert ready_workers(server) == 2
         # The sums hold what the killed one had counted.
         assert figure(server, "biject_requests_total", "sample") >= asking.statuses.count(200)
+
+
+def unready(server: Running, answers: list[httpx.Response]) -> bool:
+    answers.append(httpx.get(server.url + "/readyz"))
+    return answers[-1].status_code == 503
 
 
 def figure(server: Running, name: str, verb: str) -> float:
