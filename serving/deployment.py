@@ -60,6 +60,17 @@ class Deployment:
         draining.on_signal(self.drain)
         self._loading = asyncio.create_task(self._load())
 
+    async def useful(self) -> None:
+        """Wait until this process had better be asked: for its models, if others answer meanwhile.
+
+        Where nobody does, whoever asks is to hear that the models are loading.
+        """
+        if self._crew is None or self._loading is None:
+            return
+        with contextlib.suppress(OSError):  # the beats log it
+            if await asyncio.to_thread(self._crew.any_ready):
+                await asyncio.wait([self._loading])
+
     async def drain(self) -> None:
         """Accept nothing new, and wait until what was accepted is answered; not for ever."""
         self.draining = True

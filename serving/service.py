@@ -55,6 +55,7 @@ class Biject:
         logging.getLogger("uvicorn.access").propagate = False
         garbage.collect_seldom()
         DEPLOYMENT.start()
+        await DEPLOYMENT.useful()
 
     @bentoml.on_shutdown
     async def stop(self) -> None:
