@@ -15,8 +15,9 @@ from serving.deployment import Deployment
 from serving.errors import ServingError, Unprocessable
 from serving.queueing import Answer, Array
 from serving.registry import Model
-from serving.routes import answers, bodies, intake, parameters
+from serving.routes import answers, bodies, intake, parameters, verb_operations
 from serving.routes.bodies import Payload
+from serving.routes.openapi import Operation
 from serving.routes.parameters import Given
 from serving.telemetry import Trace
 
@@ -73,6 +74,10 @@ class Native:
             )
             for verb in verbs.VERBS
         ]
+
+    def operations(self) -> list[Operation]:
+        """One for each route."""
+        return verb_operations.of(self._deployment.settings)
 
     async def _answer(self, verb: str, request: Request) -> Response:
         trace = telemetry.current()
