@@ -19,14 +19,14 @@ and `serving.app.dialects` names the dialect; nothing else is to be done, and a 
 route without an operation.  Parameters in the path, request ids, the statuses that any path has
 (`ALWAYS`), 401 and 403 are added here.  A schema is a JSON schema, or a type from which pydantic
 makes one: a TypedDict that is also what the code which builds the answer is checked against.  Its
-docstring and those of its fields (`Annotated[int, Field(description=...)]`) become descriptions.
+docstring, and what its fields say (`Annotated[int, About("rows")]`), become descriptions.
 
 pydantic is imported when the document is asked for and no sooner: a server has other things to do
 while it starts.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final, Literal, NotRequired
@@ -84,6 +84,16 @@ _PATH_PARAMETERS: Final[Mapping[str, Json]] = MappingProxyType(
         },
     }
 )
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """Beside a type in `Annotated`: the description of a field.  pydantic calls the method."""
+
+    text: str
+
+    def __get_pydantic_json_schema__(self, core: Any, handler: Callable[[Any], Json]) -> Json:
+        return {**handler(core), "description": self.text}
 
 
 class ItemFault(TypedDict):
@@ -237,6 +247,13 @@ def _content(bodies: Mapping[str, Media], schemas: Mapping[int, Json]) -> Json:
 def _schemas(operations: Sequence[Operation]) -> tuple[dict[int, Json], Json]:
     """The JSON schema of each `Media.schema`, by its id; and what several of them share."""
     from pydantic import TypeAdapter  # see the module
+    from pydantic.json_schema import GenerateJsonSchema
+
+    class Untitled(GenerateJsonSchema):
+        """A field's title is its name with a capital letter: it says nothing."""
+
+        def field_title_should_be_set(self, schema: Any) -> bool:
+            return False
 
     found = {
         id(media.schema): media.schema
@@ -249,6 +266,7 @@ def _schemas(operations: Sequence[Operation]) -> tuple[dict[int, Json], Json]:
     made, shared = TypeAdapter.json_schemas(
         [(key, "serialization", adapter) for key, adapter in typed.items()],
         ref_template="#/components/schemas/{model}",
+        schema_generator=Untitled,
     )
     schemas = plain | {int(key): schema for (key, _), schema in made.items()}
     return schemas, dict(shared.get("$defs", {}))
