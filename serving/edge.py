@@ -45,7 +45,13 @@ _CORS: Final[Mapping[str, Any]] = MappingProxyType(
     {
         "allow_methods": ("GET", "POST"),
         "allow_headers": ("*",),
-        "expose_headers": ("X-Request-ID", "Server-Timing", "Retry-After"),
+        "expose_headers": (
+            "X-Request-ID",
+            "Server-Timing",
+            "Retry-After",
+            "ETag",
+            "Preference-Applied",
+        ),
     }
 )
 log = logging.getLogger("biject.http")
