@@ -12,6 +12,7 @@ from models.errors import BadConfig, UnknownName
 from models.networks import dcgan, mlp
 from models.networks.autoencoder import PairAutoencoder
 from models.networks.blocks import spectrally_normalised
+from models.networks.gaussian import PARTS, GaussianEncoder
 from models.networks.heads import SCORES, Autoencoder, Embedding, Head, Projections, Untouched
 from models.networks.joint import Critic, Identity, JointCritic, JointEmbedding, JointProjections
 
@@ -81,8 +82,13 @@ def find(name: str) -> Family:
 
 
 def build_encoder(model: ModelConfig) -> nn.Module:
-    """E with fresh weights."""
-    return find(model.network).encoder(model)
+    """E with fresh weights; where `model.stochastic`, a GaussianEncoder."""
+    build = find(model.network).encoder
+    if model.stochastic:
+        encoder: nn.Module = GaussianEncoder(build(replace(model, latent=PARTS * model.latent)))
+    else:
+        encoder = build(model)
+    return spectrally_normalised(encoder) if model.encoder_norm == "spectral" else encoder
 
 
 def build_generator(model: ModelConfig) -> nn.Module:
@@ -93,7 +99,8 @@ def build_generator(model: ModelConfig) -> nn.Module:
 def build_image_critic(model: ModelConfig) -> nn.Module:
     """A critic of x alone, [B, ...] to [B]."""
     model = _critics_own(model)
-    return _finished(Critic(*find(model.network).features(model)), model)
+    features = find(model.network).features(model)
+    return _finished(Critic(*features, minibatch=model.critic_minibatch), model)
 
 
 def build_latent_critic(model: ModelConfig) -> nn.Module:
@@ -104,6 +111,23 @@ def build_latent_critic(model: ModelConfig) -> nn.Module:
     norm = model.latent_critic_norm
     own = model if norm == "same" else replace(model, critic_norm=norm)
     return _finished(Critic(features, features.size), own)
+
+
+def build_image_pair_critic(model: ModelConfig) -> nn.Module:
+    """A critic of two items side by side along axis 1, [B, 2C, H, W] or [B, 2D] to [B]."""
+    model = _critics_own(model)
+    if model.image is not None:
+        height, breadth, channels = model.image
+        doubled = replace(model, image=(height, breadth, 2 * channels))
+    else:
+        doubled = replace(model, vector=2 * _vector(model))
+    features = find(model.network).features(doubled)
+    return _finished(Critic(*features, minibatch=model.critic_minibatch), model)
+
+
+def build_latent_pair_critic(model: ModelConfig) -> nn.Module:
+    """A critic of two codes side by side, [B, 2Z] to [B]."""
+    return build_latent_critic(replace(model, latent=2 * model.latent))
 
 
 def build_joint_critic(model: ModelConfig, head: Head = SCORES) -> nn.Module:
@@ -118,7 +142,7 @@ def _joint(model: ModelConfig, head: Head) -> nn.Module:
     family = find(model.network)
     features, x_size = family.features(model)
     z_width, joint = family.joint_width(model)
-    sizes = {"latent": model.latent, "width": z_width, "joint": joint}
+    sizes: dict[str, int] = {"latent": model.latent, "width": z_width, "joint": joint}
     match head:
         case Embedding():
             return JointEmbedding(features, x_size, **sizes, size=head.features)
@@ -127,7 +151,7 @@ def _joint(model: ModelConfig, head: Head) -> nn.Module:
         case Autoencoder():
             return PairAutoencoder(features, x_size, **sizes, decoder=family.decoder(model))
         case _:
-            return JointCritic(features, x_size, **sizes)
+            return JointCritic(features, x_size, **sizes, minibatch=model.critic_minibatch)
 
 
 def _critics_own(model: ModelConfig) -> ModelConfig:
