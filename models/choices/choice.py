@@ -99,7 +99,7 @@ class Choice:
         model, has = self.config.model, self.pairing.has
         own = model.latent_critic_norm
         of_codes = model.critic_norm if own == "same" else own
-        of_items = [model.critic_norm] if has.joint or has.image else []
+        of_items: list[str] = [model.critic_norm] if has.joint or has.image else []
         return of_items + ([of_codes] if has.latent else [])
 
     @property

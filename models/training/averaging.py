@@ -46,7 +46,9 @@ def estimate_batchnorm(
         norm.reset_running_stats()
         norm.momentum = None  # a plain mean over all batches
     for network in networks:
-        network.train()
+        network.eval()
+    for norm in norms:  # they alone: spectral norm would turn its vectors too
+        norm.train()
     if norms:
         for x, z in batches:
             code = encoder(x)

@@ -36,7 +36,7 @@ def test_alad_judges_pairs_and_both_cycles(pair: Networks, x: Tensor, z: Tensor)
 def test_alad_sees_two_images_side_by_side_in_their_channels() -> None:
     model = {"network": "dcgan", "image": [16, 16, 3], "vector": None, "width": 4}
     critics = build("alad", model=model).build_critics(config("alad", model=model).model)
-    first = critics["image"].features.layers[0]
+    first = next(part for part in critics["image"].modules() if isinstance(part, nn.Conv2d))
     assert first.in_channels == 6
 
 
