@@ -109,6 +109,13 @@ def test_all_that_stands_in_a_row_is_changed_alike_and_has_a_gradient(name: Any)
     assert x.grad.abs().max() > 0
 
 
+@pytest.mark.parametrize("name", ["color", "translation", "cutout"])
+def test_each_row_has_a_change_of_its_own(name: Any) -> None:
+    same = images(1)[:1].expand(SHAPE)
+    found = changed((name,), same, rng())(same)
+    assert len({row.numpy().tobytes() for row in found}) > 3
+
+
 @pytest.mark.parametrize("name", pairings.PAIRINGS)
 def test_critics_see_items_through_the_view_and_reconstructions_are_not_measured_so(
     name: str, x: Tensor, z: Tensor

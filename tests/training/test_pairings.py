@@ -104,6 +104,34 @@ def test_a_run_of_every_pairing_goes_on_bit_for_bit(name: str, tmp_path: Path) -
         assert [n["losses"] for n in log.read(cut)] == [n["losses"] for n in log.read(whole)]
 
 
+ALL_AT_ONCE = {
+    "bigan": (
+        *("regularisers.dragan=1", "regularisers.mismatch=1", "regularisers.latent_mmd=1"),
+        *("regularisers.feature_matching=1", "regularisers.instance_noise=0.1"),
+        "regularisers.augment=['color', 'translation', 'cutout']",
+        *("weights.smoothing=0.05", "weights.smoothing_real=0.05", "train.critic_steps=2"),
+        *("weights.image={from=5, to=1, steps=10}", "weights.latent=1"),
+        "weights.cycle_to_generator=0",
+    ),
+    "aegan": (
+        *("model.critic_minibatch=kernel", "regularisers.instance_noise={sigma=0.1, steps=9}"),
+        *("regularisers.augment=['color']", "weights.critic_image={from=0, to=1, steps=9}"),
+        *("weights.smoothing={from=0.1, to=0, steps=9}", "model.critic_norm=none"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ALL_AT_ONCE)
+def test_remedies_go_together_and_survive_a_resume_bit_for_bit(name: str, tmp_path: Path) -> None:
+    whole = tmp_path / "whole"
+    often = ("train.checkpoint_every=9", "train.sample_every=20", "train.log_every=1")
+    twenty_steps(name, whole, *ALL_AT_ONCE[name], *often, "train.keep=9")
+    cut = rewound(whole, tmp_path / "cut", 9)
+    assert train("--resume", cut).exit_code == 0
+    assert changed(weights(again(cut)), weights(again(whole))) == set()
+    assert [n["losses"] for n in log.read(cut)] == [n["losses"] for n in log.read(whole)]
+
+
 EXPORTED_FAST = ("ali", "alad")  # a stochastic E, and one with spectral norm
 
 
