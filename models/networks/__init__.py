@@ -3,13 +3,13 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Final
+from typing import Final, TypeVar
 
 from torch import nn
 
 from models.config import ModelConfig
 from models.errors import BadConfig, UnknownName
-from models.networks import dcgan, mlp
+from models.networks import aegan, dcgan, mlp, resnet
 from models.networks.autoencoder import PairAutoencoder
 from models.networks.blocks import spectrally_normalised
 from models.networks.gaussian import PARTS, GaussianEncoder
@@ -26,6 +26,7 @@ class Family:
     features: Callable[[ModelConfig], tuple[nn.Module, int]]
     decoder: Callable[[ModelConfig], nn.Module]  # of an autoencoding critic, from model.latent
     joint_width: Callable[[ModelConfig], tuple[int, int]]  # units of the z part, of the joint part
+    code_features: Callable[[ModelConfig], tuple[nn.Module, int]]  # as features, of codes
 
 
 def _image(model: ModelConfig) -> tuple[int, int, int]:
@@ -40,8 +41,14 @@ def _vector(model: ModelConfig) -> int:
     return model.vector
 
 
-def _dcgan_features(model: ModelConfig) -> tuple[nn.Module, int]:
-    part = dcgan.ImageFeatures(image=_image(model), width=model.width)
+def _code_features(model: ModelConfig) -> tuple[nn.Module, int]:
+    width = 16 * model.width if model.image else model.width
+    part = mlp.VectorFeatures(vector=model.latent, width=width)
+    return part, part.size
+
+
+def _dense_features(model: ModelConfig) -> tuple[nn.Module, int]:
+    part = aegan.CodeFeatures(latent=model.latent)
     return part, part.size
 
 
@@ -50,17 +57,38 @@ def _mlp_features(model: ModelConfig) -> tuple[nn.Module, int]:
     return part, part.size
 
 
+_Networks = TypeVar("_Networks", dcgan.ImageFeatures, resnet.ImageFeatures, aegan.ImageFeatures)
+
+
+def _of_images(
+    encoder: type[nn.Module],
+    generator: type[nn.Module],
+    features: type[_Networks],
+    code_features: Callable[[ModelConfig], tuple[nn.Module, int]],
+) -> Family:
+    """A family whose classes take image, width, latent and prior."""
+
+    def seen(model: ModelConfig) -> tuple[nn.Module, int]:
+        part = features(image=_image(model), width=model.width)
+        return part, part.size
+
+    return Family(
+        encoder=lambda m: encoder(image=_image(m), width=m.width, latent=m.latent, prior=m.prior),
+        generator=lambda m: generator(image=_image(m), width=m.width, latent=m.latent),
+        features=seen,
+        decoder=lambda m: dcgan.ImageDecoder(image=_image(m), width=m.width, code=m.latent),
+        joint_width=lambda m: (8 * m.width, 16 * m.width),
+        code_features=code_features,
+    )
+
+
 FAMILIES: Final[Mapping[str, Family]] = MappingProxyType(
     {
-        "dcgan": Family(
-            encoder=lambda m: dcgan.Encoder(
-                image=_image(m), width=m.width, latent=m.latent, prior=m.prior
-            ),
-            generator=lambda m: dcgan.Generator(image=_image(m), width=m.width, latent=m.latent),
-            features=_dcgan_features,
-            decoder=lambda m: dcgan.ImageDecoder(image=_image(m), width=m.width, code=m.latent),
-            joint_width=lambda m: (8 * m.width, 16 * m.width),
+        "dcgan": _of_images(dcgan.Encoder, dcgan.Generator, dcgan.ImageFeatures, _code_features),
+        "resnet": _of_images(
+            resnet.Encoder, resnet.Generator, resnet.ImageFeatures, _code_features
         ),
+        "aegan": _of_images(aegan.Encoder, aegan.Generator, aegan.ImageFeatures, _dense_features),
         "mlp": Family(
             encoder=lambda m: mlp.Encoder(
                 vector=_vector(m), width=m.width, latent=m.latent, prior=m.prior
@@ -69,6 +97,7 @@ FAMILIES: Final[Mapping[str, Family]] = MappingProxyType(
             features=_mlp_features,
             decoder=lambda m: mlp.Generator(vector=_vector(m), width=m.width, latent=m.latent),
             joint_width=lambda m: (m.width, m.width),
+            code_features=_code_features,
         ),
     }
 )
@@ -106,11 +135,9 @@ def build_image_critic(model: ModelConfig) -> nn.Module:
 def build_latent_critic(model: ModelConfig) -> nn.Module:
     """A critic of z alone, [B, Z] to [B]."""
     model = _critics_own(model)
-    width = 16 * model.width if model.image else model.width
-    features = mlp.VectorFeatures(vector=model.latent, width=width)
     norm = model.latent_critic_norm
     own = model if norm == "same" else replace(model, critic_norm=norm)
-    return _finished(Critic(features, features.size), own)
+    return _finished(Critic(*find(model.network).code_features(model)), own)
 
 
 def build_image_pair_critic(model: ModelConfig) -> nn.Module:

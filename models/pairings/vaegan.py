@@ -7,7 +7,8 @@ Who learns from what, as in the algorithm: E from the divergence and that distan
 game; G from the distance, weighted by gamma, and the game; D from the game alone.
 
 E(x) is a Gaussian and z one draw from it; served and scored is its mean.  Divergence and distance
-are sums over dimensions and means over the batch, as a likelihood has them.
+are sums over dimensions and means over the batch, as a likelihood has them.  The paper's beta is 1;
+against the features of a critic with spectral norm, which are small, E then tells little.
 """
 
 from collections.abc import Mapping
@@ -31,9 +32,9 @@ class VAEGAN(ImageGame):
 
     default_weights: ClassVar[Mapping[str, float]] = MappingProxyType(
         {
-            "divergence": 1.0,  # beta: KL(E(x) || prior), in nats, in E's loss
+            "divergence": 0.05,  # beta: KL(E(x) || prior), in nats, in E's loss
             "feature": 1.0,  # the distance of features in E's loss
-            "feature_generator": 0.01,  # gamma: the same in G's loss, beside the game
+            "feature_generator": 1.0,  # gamma: the same in G's loss, beside the game
             "critic_image": 1.0,  # each adversarial term of G
             "smoothing": 0.0,
             "smoothing_real": 0.0,

@@ -5,10 +5,11 @@ import re
 import pytest
 
 from documentation.test_documents import document, table
-from models import pairings, regularisers
+from models import networks, pairings, regularisers
 
 GUIDE = document("training.md")
 PAIRINGS, REMEDIES = table(GUIDE, "pairing"), table(GUIDE, "remedy")
+NETWORKS = table(GUIDE, "network")
 
 
 def test_every_pairing_has_a_row_with_its_source() -> None:
@@ -22,7 +23,11 @@ def test_every_regulariser_has_a_row() -> None:
     assert {name for name in REMEDIES if "." not in name} == set(regularisers.PARSERS)
 
 
-@pytest.mark.parametrize("name", [*PAIRINGS, *REMEDIES])
+def test_every_network_has_a_row() -> None:
+    assert set(NETWORKS) == set(networks.FAMILIES)
+
+
+@pytest.mark.parametrize("name", [*PAIRINGS, *REMEDIES, *NETWORKS])
 def test_every_choice_has_a_paragraph(name: str) -> None:
     spoken = name.rpartition(".")[2]
     assert re.search(rf"^- .*\*\*{spoken.removesuffix('_real')}\*\*", GUIDE, re.MULTILINE), spoken

@@ -159,6 +159,28 @@ def test_every_pairing_ends_in_a_bundle_that_gives_one_answer(name: str, tmp_pat
     np.testing.assert_allclose(first, expected.numpy(), atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("network", "pairing"),
+    [
+        ("resnet", "aegan"),
+        pytest.param("aegan", "aegan", marks=pytest.mark.slow),
+        pytest.param("resnet", "alad", marks=pytest.mark.slow),
+        pytest.param("aegan", "vaegan", marks=pytest.mark.slow),
+    ],
+)
+def test_larger_networks_train_and_end_in_a_bundle(
+    network: str, pairing: str, tmp_path: Path
+) -> None:
+    run, out = tmp_path / "run", tmp_path / "models" / network / "1"
+    twenty_steps(pairing, run, f"model.network={network}", "model.image=[32, 32, 1]")
+    exported = CliRunner().invoke(main, ["export", str(run), str(out)])
+    assert exported.exit_code == 0, exported.output
+    images = np.zeros((2, 32, 32, 1), np.uint8)
+    engine = Engine(read(out, name=network, version=1), device="cpu", threads=1)
+    (codes,) = engine.run("encode", [images])
+    assert codes.shape == (2, 4)
+
+
 @pytest.mark.parametrize("name", pairings.PAIRINGS)
 def test_an_update_moves_every_network_of_every_pairing(name: str) -> None:
     trainer, batches = trainer_of(*sets(name), "train.steps=20")
