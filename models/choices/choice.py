@@ -23,7 +23,7 @@ CRITIC_OPTIONS: Final = (
     (ModelConfig, "model", ("critic_width", "critic_norm", "critic_minibatch")),
     (TrainConfig, "train", ("critic_lr", "critic_optimiser", "critic_steps")),
 )
-NOT_OF_CRITICS: Final = ("latent_mmd", "mismatch")  # regularisers that bring what they need
+NOT_OF_CRITICS: Final = ("latent_mmd",)  # regularisers that need no critic
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,6 +88,11 @@ class Choice:
     @property
     def smooths(self) -> bool:
         return self.weights.get("smoothing", 0) + self.weights.get("smoothing_real", 0) > 0
+
+    @property
+    def labels_meet(self) -> bool:
+        """Whether smoothing leaves no distance between the critics' targets."""
+        return 2 * self.weights.get("smoothing", 0) + self.weights.get("smoothing_real", 0) >= 1
 
     @property
     def has_targets(self) -> bool:

@@ -171,4 +171,9 @@ REFUSALS: Final = (
         sentence="no gradient of E(G(z)) is there to be kept from anyone: leave out "
         "weights.cycle_to_generator and cycle_to_encoder, or set weights.latent",
     ),
+    Row(
+        holds=lambda c: c.labels_meet,
+        sentence="smoothing leaves no distance between the labels of real and fake: keep 2 * "
+        "weights.smoothing + weights.smoothing_real below 1",
+    ),
 )

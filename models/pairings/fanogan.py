@@ -27,6 +27,7 @@ class FAnoGAN(ImageGame):
     default_weights: ClassVar[Mapping[str, float]] = MappingProxyType(
         {"smoothing": 0.0, "smoothing_real": 0.0}
     )
+    encoder_rests: ClassVar[bool] = True
 
     def forward(
         self, encoder: nn.Module, generator: nn.Module, x: Tensor, z: Tensor, rng: torch.Generator

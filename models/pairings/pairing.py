@@ -96,6 +96,7 @@ class Pairing(ABC, Generic[Played]):
     default_weights: ClassVar[Mapping[str, float]]
     has: ClassVar[Critics]
     scores_only: ClassVar[bool] = True  # whether it takes stateless objectives of scores alone
+    encoder_rests: ClassVar[bool] = False  # whether E is not trained before it is polished
 
     def __init__(
         self, schedules: Mapping[str, Schedule], regularisers: Regularisers, head: Head = SCORES

@@ -29,7 +29,11 @@ def average_into(average: nn.Module, network: nn.Module, *, decay: float, step: 
 
 @torch.no_grad()
 def estimate_batchnorm(
-    encoder: nn.Module, generator: nn.Module | None, batches: Iterable[tuple[Tensor, Tensor]]
+    encoder: nn.Module,
+    generator: nn.Module | None,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    *,
+    codes: bool = True,
 ) -> None:
     """Set E's and G's running statistics to their means over `batches` of (x, z), in place.
 
@@ -37,7 +41,8 @@ def estimate_batchnorm(
 
     Averaged weights never ran in training mode, so their statistics must be measured afresh
     (Donahue et al.'s BiGAN code does so over 1,000 batches before it evaluates).  G sees prior
-    draws and codes alike, because it serves both.  Leaves both networks in eval mode.
+    draws and codes alike, because it serves both; no `codes` where E was not trained yet.  Leaves
+    both networks in eval mode.
     """
     networks = [encoder, generator] if generator else [encoder]
     norms = [m for network in networks for m in network.modules() if isinstance(m, NORMS)]
@@ -53,7 +58,7 @@ def estimate_batchnorm(
         for x, z in batches:
             code = encoder(x)
             if generator:
-                generator(torch.cat([z, code]))
+                generator(torch.cat([z, code]) if codes else z)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     for network in networks:

@@ -185,7 +185,8 @@ class Trainer:
                 yield x, draw_prior(self.config.model.prior, (len(x), latent), rng, self.device)
 
         generator = None if self.polishing else self.averaged_generator
-        estimate_batchnorm(self.averaged_encoder, generator, draws())
+        codes = not self.pairing.encoder_rests
+        estimate_batchnorm(self.averaged_encoder, generator, draws(), codes=codes)
 
     def modules(self) -> dict[str, nn.Module]:
         """Every network by the name its weights are stored under."""

@@ -52,7 +52,7 @@ REFUSED: dict[int, list[tuple[Config, str]]] = {
         (config("gmmn", R1), "regularisers.r1"),
         *(
             (config("gmmn", one), "leave out")
-            for one in (DRAGAN, MATCHING, NOISE, AUGMENT, UNROLLED, STD)
+            for one in (DRAGAN, MATCHING, NOISE, AUGMENT, UNROLLED, STD, MISMATCH)
         ),
         (config("gmmn", "weights.smoothing=0.1"), "weights.smoothing"),
     ],
@@ -157,6 +157,11 @@ REFUSED: dict[int, list[tuple[Config, str]]] = {
         (config("gan", f"weights.{one}=0", pairing=name), "set weights.latent")
         for one in ("cycle_to_generator", "cycle_to_encoder")
         for name in ("bigan", "ali")
+    ],
+    30: [
+        (config("gan", "weights.smoothing=0.5"), "below 1"),
+        (config("gan", "weights.smoothing_real=1", pairing="aae"), "below 1"),
+        (config("gan", "weights.smoothing_real=0.9", pairing="aegan"), "below 1"),
     ],
 }
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
-from torch import Tensor
+from torch import Tensor, nn
 
 from biject import main
 from documentation.test_documents import document, table
@@ -213,6 +213,20 @@ def test_polishing_moves_e_alone(name: str) -> None:
     trainer.refresh_batchnorm(batches)
     trainer.update(batches)
     assert changed(after, weights(trainer)) == {"encoder", "ema.encoder"}
+
+
+def test_an_e_that_rests_has_no_part_in_gs_statistics() -> None:
+    found = []
+    for scale in (1.0, 50.0):
+        trainer, batches = trainer_of(*sets("fanogan"), *POLISHED)
+        trainer.update(batches)
+        head = [part for part in trainer.averaged_encoder.modules() if isinstance(part, nn.Linear)]
+        with torch.no_grad():
+            head[-1].weight.mul_(scale)
+        trainer.refresh_batchnorm(batches)
+        found.append(dict(trainer.averaged_generator.named_buffers()))
+    for name, value in found[0].items():
+        assert torch.equal(value, found[1][name]), name
 
 
 def test_the_loss_of_polishing_is_a_residual_of_pixels_and_of_features() -> None:
