@@ -1,7 +1,7 @@
 """ALAD: BiGAN's game, and a critic of each cycle.
 
-Zenati et al. 2018, "Adversarially learned anomaly detection", arXiv:1812.02288, equation 5: D_xz
-tells (x, E(x)) from (G(z), z), D_xx tells (x, x) from (x, G(E(x))) and D_zz tells (z, z) from
+Zenati et al. 2018, "Adversarially learned anomaly detection", arXiv:1812.02288: D_xz tells
+(x, E(x)) from (G(z), z), D_xx tells (x, x) from (x, G(E(x))) and D_zz tells (z, z) from
 (z, E(G(z))).  G and E want the cycles taken for real; (x, x) and (z, z) move nobody.  The authors
 hold E and all critics by spectral norm: `model.encoder_norm` and `model.critic_norm`.
 """

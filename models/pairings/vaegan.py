@@ -1,7 +1,7 @@
 """VAE/GAN: a variational autoencoder that reconstructs what a critic notices.
 
 Larsen et al. 2016, "Autoencoding beyond pixels using a learned similarity metric",
-arXiv:1512.09300, section 2.2 and algorithm 1.  D tells x from G(z) and from G(E(x)); half the
+arXiv:1512.09300, algorithm 1.  D tells x from G(z) and from G(E(x)); half the
 squared distance of D's last hidden layer between x and G(E(x)) takes the place of a pixel error.
 Who learns from what, as in the algorithm: E from the divergence and that distance, never from the
 game; G from the distance, weighted by gamma, and the game; D from the game alone.

@@ -1,7 +1,7 @@
 """DRAGAN: a critic's slope has length 1 around real data.
 
-Kodali et al. 2017, "On convergence and stability of GANs", arXiv:1705.07215, equation 1, with the
-noise of the authors' code: a uniform share, drawn per number, of half the spread of the batch.
+Kodali et al. 2017, "On convergence and stability of GANs", arXiv:1705.07215, with the noise
+of the authors' code: a uniform share, drawn per number, of half the spread of the batch.
 """
 
 from collections.abc import Callable

@@ -1,6 +1,6 @@
 """Matched against mismatched pairs: a critic that E and G help to win.
 
-Reed et al. 2016, arXiv:1605.05396, section 4.1, show a critic mismatched pairs as further fakes.
+Reed et al. 2016, arXiv:1605.05396, section 4.2, show a critic mismatched pairs as further fakes.
 In a game of pairs that would reward codes that tell nothing of x; so here a critic of its own tells
 (x, E(x)) from (x, E(x')) and (G(z), z) from (G(z), z'), and E and G lower its loss as it does: a
 bound on what a code tells of its item (Hjelm et al. 2019, arXiv:1808.06670, equation 4).

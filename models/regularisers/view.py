@@ -23,7 +23,7 @@ HOLE: Final = 0.5  # of a side: the square that is cut out
 class InstanceNoise:
     """Normal noise on all that critics see, fading in a straight line to nothing.
 
-    Sonderby et al. 2017, arXiv:1610.04490, section 3.2; Arjovsky and Bottou 2017,
+    Sonderby et al. 2017, arXiv:1610.04490; Arjovsky and Bottou 2017,
     arXiv:1701.04862, section 3.
     """
 

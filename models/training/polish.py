@@ -1,6 +1,6 @@
 """Polishing: E learns by residuals while G and the critics stay as they are.
 
-Schlegl et al. 2019 (f-AnoGAN), Medical Image Analysis 54, section 2.2, there called izi_f: the
+Schlegl et al. 2019 (f-AnoGAN), Medical Image Analysis 54, there called izi_f: the
 squared error of the image plus kappa times that of what a critic notices of it.  It is the second
 stage of pairing fanogan, and may end any other run: reconstructions gain, samples stay the same.
 Nothing in it holds codes to the prior: look at `code_std` afterwards, and calibrate afresh.

@@ -1,6 +1,6 @@
 """Unrolled critics: G and E see what the critics would become, not what they are.
 
-Metz et al. 2017, "Unrolled generative adversarial networks", arXiv:1611.02163, equations 7 to 9:
+Metz et al. 2017, "Unrolled generative adversarial networks", arXiv:1611.02163, section 2.2:
 the losses of G and E are those against critics after a few steps of plain gradient descent on the
 same batch, and the gradient flows through these steps.  Each step costs a critic's update again,
 and twice differentiated: for toys.
