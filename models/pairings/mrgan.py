@@ -1,8 +1,9 @@
 """MRGAN: a GAN whose G must also come near every x, by way of E.
 
 Che et al. 2017, "Mode regularized generative adversarial networks", arXiv:1612.02136, sections 3.1
-and 3.2.  D tells x from G(z) and never sees G(E(x)) as a fake.  G gains by D's praise of G(z); G and E by
-nearness of G(E(x)) to x (lambda 1) and by D's praise of G(E(x)) (lambda 2): no mode is left out.
+and 3.2.  D tells x from G(z) and never sees G(E(x)) as a fake.  G gains by D's praise of G(z); G
+and E by nearness of G(E(x)) to x (lambda 1) and by D's praise of G(E(x)) (lambda 2): no mode is
+left out.
 
 Nothing in the paper brings E(x) to the prior; `regularisers.latent_mmd`, on by default, does.
 """
