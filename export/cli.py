@@ -1,5 +1,6 @@
 """`biject export`, `evaluate` and `calibrate`: a run to a bundle, and what either is worth."""
 
+import functools
 import json
 import shlex
 from collections.abc import Iterator
@@ -63,9 +64,7 @@ def export(
             hashes = normal.hashes if hashes is None else hashes
             _say(normal.notes)
 
-            def calibrate(folder: Path) -> calibration.Json:
-                watch.say("scoring normal images")
-                return calibration.measure(open_subject(folder), normal, watch=watch)
+            calibrate = functools.partial(calibration.calibrate, normal=normal, watch=watch)
 
         if hashes is None:
             _say(["the run has no hashes of its images: calibration will not notice them"])
@@ -95,11 +94,14 @@ def export(
     "--out", metavar="OUT", type=click.Path(path_type=Path), required=True,
     help="The new version, .../NAME/VERSION: bundles never change in place.",
 )  # fmt: skip
+@click.option("--by", metavar="TERM", help="The term that judges unless a request names another.")
 @click.option("--force", is_flag=True, help="Take images that the model was trained on, too.")
-def calibrate(bundle: Path, data: str, out: Path, force: bool) -> None:
+def calibrate(bundle: Path, data: str, out: Path, by: str | None, force: bool) -> None:
     """Write a new version of BUNDLE that judges scores by those of normal images.
 
     A score then comes with a p-value: the share of normal images that are at least as abnormal.
+    From 150 images on, a third of them, at most 2,000, become neighbours that the terms
+    mahalanobis, knn and combined compare an image's code with.
 
     \b
     Example:
@@ -111,9 +113,12 @@ def calibrate(bundle: Path, data: str, out: Path, force: bool) -> None:
             raise BadOutput(f"{bundle} is a run: biject export {bundle} OUT --calibrate {data}")
         normal = calibration.normal_images(subject, data, force=force, watch=watch)
         _say(normal.notes)
-        found = calibration.measure(subject, normal, watch=watch)
-        score = subject.opened.manifest.score.to_dict() | {"calibration": found}
-        bundle_writer.rewrite(subject.opened, place, changes={"score": score}, hashes=normal.hashes)
+        bundle_writer.rewrite(
+            subject.opened,
+            place,
+            hashes=normal.hashes,
+            calibrate=functools.partial(calibration.calibrate, normal=normal, by=by, watch=watch),
+        )
     click.echo(str(out))
 
 
