@@ -31,7 +31,7 @@ _DEFAULTS: Final = Settings()
 _FLAGS: Final = {
     "default": ("NAME[@VERSION]", "The model that `default` means.  [default: first by name]"),
     "api_keys": ("KEY,...", "Keys of which every request must show one.  [default: none needed]"),
-    "admin_keys": ("KEY,...", "Reserved: nothing asks for them yet."),
+    "admin_keys": ("KEY,...", "Keys that load and unload models.  [default: nobody may]"),
     "max_body_bytes": ("BYTES", "Longest request body."),
     "max_images": ("N", "Most images in one request or answer."),
     "max_pixels": ("PIXELS", "Largest image."),
@@ -40,6 +40,8 @@ _FLAGS: Final = {
     "deadline_ms": ("MS", "Longest time for a request."),
     "cors_origins": ("ORIGIN,...", "Web origins that browsers may ask from."),
     "workers": ("N", "Server processes."),
+    "max_models": ("N", "Most models loaded at a time, per process.  [default: all]"),
+    "max_model_bytes": ("BYTES", "Most memory for loaded models, per process.  [default: any]"),
     "threads": ("N", "Engine threads per process on a CPU.  [default: one per core]"),
     "cache": ("DIR", "Folder for the measured costs of batches.  [default: the user's cache]"),
     "device": ("", "cuda refuses to start without one."),

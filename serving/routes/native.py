@@ -13,8 +13,8 @@ from serving import problems, telemetry, verbs
 from serving.attendance import attended
 from serving.deployment import Deployment
 from serving.errors import ServingError, Unprocessable
+from serving.model import Model
 from serving.queueing import Answer, Array
-from serving.registry import Model
 from serving.routes import answers, bodies, intake, parameters
 from serving.routes.bodies import Payload
 from serving.routes.parameters import Given
@@ -76,7 +76,7 @@ class Native:
 
     async def _answer(self, verb: str, request: Request) -> Response:
         trace = telemetry.current()
-        model = self._model(request.path_params["model"], verb, trace)
+        model = await self._deployment.model(request.path_params["model"], verb, trace)
         offered = answers.formats(verb, model.manifest)
         media_type = answers.negotiate(",".join(request.headers.getlist("accept")), offered)
         given = bodies.query(request.scope["query_string"])
@@ -97,7 +97,7 @@ class Native:
         """The JSON answer to a call of a typed BentoML method; an error is an answer, too."""
         trace = telemetry.current()
         try:
-            model = self._model(ref, verb, trace)
+            model = await self._deployment.model(ref, verb, trace)
             wanted = intake.kind_wanted(verb, model.manifest)
             payload = Payload(files=items) if wanted == "images" else Payload(rows=items)
             values = self._values(
@@ -108,11 +108,6 @@ class Native:
         except ServingError as error:
             return problems.response(error, trace.request_id)
         return Response(content, media_type=answers.JSON)
-
-    def _model(self, ref: str, verb: str, trace: Trace) -> Model:
-        model = self._deployment.registry.get(ref)
-        trace.model, trace.verb = model.name, verb
-        return model
 
     async def _payload(
         self, verb: str, model: Model, body: bytes, headers: Mapping[str, str]
