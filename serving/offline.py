@@ -1,6 +1,5 @@
 """The verbs without a server: a bundle and image files in, one file out."""
 
-import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 from serving import files, verbs
 from serving.engine import DEVICES, Device
 from serving.files import Figures
+from serving.latents import draw_seed
 from serving.routes.parameters import known
 from serving.session import Session, Wrong, session
 
@@ -69,9 +69,7 @@ def encode(
     with session(bundle, device) as here:
         here.check_figures(out, as_json=as_json)
         source = here.source(images)
-        latents = np.concatenate(
-            [asyncio.run(verbs.encode(here.runner, block)).latents for block in source]
-        )
+        latents = np.concatenate([here.pair.encode(block) for block in source])
         columns = {f"z{i}": latents[:, i] for i in range(latents.shape[1])}
         figures = Figures(
             name="latents",
@@ -109,10 +107,7 @@ def score(
         if by is not None and by not in terms:
             raise Wrong(f"--by must be one of {', '.join(terms)}, got {by!r}")
         source = here.source(images)
-        parts = [
-            asyncio.run(verbs.score(here.runner, here.manifest, block, by=by, fpr=fpr))
-            for block in source
-        ]
+        parts = [here.pair.score(block, by=by, fpr=fpr) for block in source]
         here.give(_score_figures(here, source.names, parts), out, as_json=as_json)
         if parts[0].verdict.note:
             click.echo(parts[0].verdict.note, err=True)
@@ -155,7 +150,7 @@ def reconstruct(bundle: Path, images: tuple[Path, ...], device: Device, out: Pat
     with session(bundle, device) as here:
         here.check_pictures(out)
         source = here.source(images)
-        made = [asyncio.run(verbs.reconstruct(here.runner, block)).items for block in source]
+        made = [here.pair.reconstruct(block).items for block in source]
         here.draw(np.concatenate(made), out, names=source.names)
 
 
@@ -175,11 +170,9 @@ def sample(
     """
     with session(bundle, device) as here:
         here.check_pictures(out)
-        drawn = asyncio.run(
-            verbs.sample(here.runner, here.manifest, n=count, seed=seed, truncation=truncation)
-        )
-        here.draw(drawn.items, out)
-        click.echo(f"seed: {drawn.seed}")
+        seed = draw_seed() if seed is None else seed
+        here.draw(here.pair.sample(count, seed=seed, truncation=truncation), out)
+        click.echo(f"seed: {seed}")
 
 
 @_command
@@ -208,7 +201,4 @@ def interpolate(
         rows = np.concatenate(list(here.source(images)))
         if len(rows) < 2:
             raise Wrong(f"a morph needs at least 2 images, got {len(rows)}")
-        morph = asyncio.run(
-            verbs.interpolate(here.runner, here.manifest, rows, frames=frames, path=path)
-        )
-        here.draw(morph.items, out, moving=True, fps=fps)
+        here.draw(here.pair.interpolate(rows, frames=frames, path=path), out, moving=True, fps=fps)
