@@ -1,6 +1,7 @@
 """The command `biject`: one click group that hands each verb to the room that owns it."""
 
 from importlib import import_module
+from keyword import iskeyword
 from typing import Final
 
 import click
@@ -8,6 +9,7 @@ import click
 ROOMS: Final = {
     "train": ("models.cli", "Train the pair of networks that a config describes."),
     "export": ("export.cli", "Write the bundle of a run: ONNX graphs, weights, manifest."),
+    "import": ("export.cli", "Write the bundle of a pair that was trained elsewhere."),
     "evaluate": ("export.cli", "Measure a run or a bundle on images."),
     "calibrate": ("export.cli", "Let a bundle judge its scores by those of normal images."),
     "serve": ("serving.cli", "Serve a folder of bundles over HTTP."),
@@ -35,7 +37,8 @@ class Rooms(click.Group):
             return None
         room, _ = ROOMS[name]
         try:
-            command: click.Command = getattr(import_module(room), name)
+            attribute = f"{name}_" if iskeyword(name) else name
+            command: click.Command = getattr(import_module(room), attribute)
         except ModuleNotFoundError as error:
             if room not in NEEDS or (error.name or "").split(".")[0] in OWN:
                 raise

@@ -1,4 +1,4 @@
-"""`biject export`, `evaluate` and `calibrate`: a run to a bundle, and what either is worth."""
+"""`biject export`, `import`, `evaluate` and `calibrate`: bundles, and what they are worth."""
 
 import json
 import shlex
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from export import bundle_writer, calibration, report, tables, trained_on
+from export import bundle_writer, calibration, foreign, report, tables, trained_on
 from export import evaluate as evaluation
 from export.destination import destination
 from export.errors import BadNetworks, BadOutput, ExportError, ParityFailure
@@ -18,6 +18,7 @@ from export.subjects import open_subject
 from export.watching import Terminal
 from models.errors import ModelError
 from models.training.checkpoint import load_pair
+from serving.bundle import Manifest, Prior
 from serving.errors import BundleError
 
 FAILED_WORK = (ParityFailure, BadNetworks)  # nothing the user typed is wrong: exit code 1
@@ -79,9 +80,75 @@ def export(
             calibrate=calibrate,
             say=lambda line: click.echo(line, err=True),
         )
-    for graph, outputs in manifest.extra["parity"]["errors"].items():
-        shown = ", ".join(f"{output} {error:.2g}" for output, error in outputs.items())
-        click.echo(f"  {graph} differs from torch by at most: {shown}", err=True)
+    _say_parity(manifest, "torch")
+    click.echo(str(out))
+
+
+@click.command("import")
+@click.option(
+    "--encoder", metavar="E", required=True,
+    help="E as FILE.onnx, or as MODULE:FUNCTION that gives a torch.nn.Module.",
+)  # fmt: skip
+@click.option("--decoder", metavar="G", required=True, help="G, likewise.")
+@click.option(
+    "--range", "pixel_range", metavar="LOW,HIGH", default="-1,1", show_default=True,
+    help="What black and white are to the networks.",
+)  # fmt: skip
+@click.option(
+    "--layout", type=click.Choice(foreign.LAYOUTS), default="nchw", show_default=True,
+    help="The order of an image's axes.",
+)  # fmt: skip
+@click.option(
+    "--latent-prior", "prior", type=click.Choice(["normal", "uniform"]), default="normal",
+    show_default=True, help="What G was trained on: standard normal, or uniform on (-1, 1).",
+)  # fmt: skip
+@click.option("--image", metavar="HxWxC", help="Size of images.  [default: as the ONNX files say]")
+@click.option(
+    "--fit", type=click.Choice(["stretch", "pad", "crop"]), default="stretch", show_default=True,
+    help="How images are brought to that size.",
+)  # fmt: skip
+@click.option(
+    "--out", metavar="OUT", type=click.Path(path_type=Path), required=True,
+    help="The bundle, .../NAME/VERSION.",
+)  # fmt: skip
+def import_(
+    encoder: str,
+    decoder: str,
+    pixel_range: str,
+    layout: foreign.Layout,
+    prior: Prior,
+    image: str | None,
+    fit: str,
+    out: Path,
+) -> None:
+    """Write the bundle of a pair that was trained elsewhere.
+
+    Its graphs are compared with the originals before OUT comes to exist.
+
+    \b
+    Example:
+        biject import --encoder e.onnx --decoder g.onnx --range 0,1 --out my-models/faces/1
+    """
+    with _one_sentence():
+        place = destination(out)
+        low, high = foreign.range_of(pixel_range)
+        asked = foreign.Asked(
+            encoder=encoder,
+            decoder=decoder,
+            low=low,
+            high=high,
+            layout=layout,
+            prior=prior,
+            shape=None if image is None else foreign.shape_of(image),
+        )
+        manifest = foreign.write(
+            asked,
+            place,
+            preprocess={"fit": fit, "filter": "lanczos", "background": 255},
+            facts={"biject": installed_version("biject")},
+            say=lambda line: click.echo(line, err=True),
+        )
+    _say_parity(manifest, "the originals")
     click.echo(str(out))
 
 
@@ -192,6 +259,12 @@ class WrongUse(click.ClickException):
 def _say(notes: Iterator[str] | list[str] | tuple[str, ...]) -> None:
     for note in notes:
         click.echo(note, err=True)
+
+
+def _say_parity(manifest: Manifest, original: str) -> None:
+    for graph, outputs in manifest.extra["parity"]["errors"].items():
+        shown = ", ".join(f"{output} {error:.2g}" for output, error in outputs.items())
+        click.echo(f"  {graph} differs from {original} by at most: {shown}", err=True)
 
 
 @contextmanager
