@@ -1,36 +1,28 @@
-"""`biject export`, `import`, `evaluate` and `calibrate`: bundles, and what they are worth."""
+"""`biject export`, `evaluate` and `calibrate`: a run to a bundle, and what either is worth."""
 
 import json
 import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.metadata import version as installed_version
 from pathlib import Path
 
 import click
 
-from export import bundle_writer, calibration, foreign, report, tables, trained_on
+from export import bundle_writer, calibration, report, store, tables, trained_on
 from export import evaluate as evaluation
+from export.commands import one_sentence, placing, say_parity, say_place
 from export.destination import destination
-from export.errors import BadNetworks, BadOutput, ExportError, ParityFailure
+from export.errors import BadOutput
 from export.runs import facts_of, pair_of, preprocess_of
 from export.subjects import open_subject
 from export.watching import Terminal
-from models.errors import ModelError
 from models.training.checkpoint import load_pair
-from serving.bundle import Manifest, Prior
-from serving.errors import BundleError
-
-FAILED_WORK = (ParityFailure, BadNetworks)  # nothing the user typed is wrong: exit code 1
 
 
 @click.command()
 @click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
-@click.argument("out", metavar="OUT", type=click.Path(path_type=Path))
-@click.option("--name", metavar="N", help="The model's name.  [default: from OUT, NAME/VERSION]")
-@click.option(
-    "--version", metavar="V", type=click.IntRange(min=1), help="Its version.  [default: from OUT]"
-)
+@click.argument("out", metavar="[OUT]", type=click.Path(path_type=Path), required=False)
+@placing
 @click.option(
     "--precision", type=click.Choice(["fp32"]), default="fp32", show_default=True,
     help="Of the weights and of the arithmetic.",
@@ -41,9 +33,17 @@ FAILED_WORK = (ParityFailure, BadNetworks)  # nothing the user typed is wrong: e
     "that training held out.",
 )  # fmt: skip
 def export(
-    run: Path, out: Path, name: str | None, version: int | None, precision: str, data: str | None
+    run: Path,
+    out: Path | None,
+    name: str | None,
+    version: int | None,
+    to_store: bool,
+    precision: str,
+    data: str | None,
 ) -> None:
     """Write the bundle OUT (.../NAME/VERSION) from the latest checkpoint of RUN.
+
+    With --store it goes into BentoML's model store, in place of OUT or besides.
 
     The graphs are compared with torch before OUT comes to exist.
 
@@ -52,10 +52,13 @@ def export(
         biject export runs/digits my-models/digits/1 --calibrate digits
         biject serve my-models
     """
-    with _one_sentence():
-        place = destination(out, name=name, version=version)
+    with (
+        one_sentence(),
+        store.placed(out, name=name, version=version, to_store=to_store) as place,
+    ):
         trained = load_pair(run)
-        command = ["biject", "export", str(run), str(out)]
+        target = [str(out)] if out is not None else ["--store", "--name", place.name]
+        command = ["biject", "export", str(run), *target]
         hashes, calibrate = trained_on.of_run(run), None
         if data is not None:
             command += ["--calibrate", data]
@@ -80,76 +83,8 @@ def export(
             calibrate=calibrate,
             say=lambda line: click.echo(line, err=True),
         )
-    _say_parity(manifest, "torch")
-    click.echo(str(out))
-
-
-@click.command("import")
-@click.option(
-    "--encoder", metavar="E", required=True,
-    help="E as FILE.onnx, or as MODULE:FUNCTION that gives a torch.nn.Module.",
-)  # fmt: skip
-@click.option("--decoder", metavar="G", required=True, help="G, likewise.")
-@click.option(
-    "--range", "pixel_range", metavar="LOW,HIGH", default="-1,1", show_default=True,
-    help="What black and white are to the networks.",
-)  # fmt: skip
-@click.option(
-    "--layout", type=click.Choice(foreign.LAYOUTS), default="nchw", show_default=True,
-    help="The order of an image's axes.",
-)  # fmt: skip
-@click.option(
-    "--latent-prior", "prior", type=click.Choice(["normal", "uniform"]), default="normal",
-    show_default=True, help="What G was trained on: standard normal, or uniform on (-1, 1).",
-)  # fmt: skip
-@click.option("--image", metavar="HxWxC", help="Size of images.  [default: as the ONNX files say]")
-@click.option(
-    "--fit", type=click.Choice(["stretch", "pad", "crop"]), default="stretch", show_default=True,
-    help="How images are brought to that size.",
-)  # fmt: skip
-@click.option(
-    "--out", metavar="OUT", type=click.Path(path_type=Path), required=True,
-    help="The bundle, .../NAME/VERSION.",
-)  # fmt: skip
-def import_(
-    encoder: str,
-    decoder: str,
-    pixel_range: str,
-    layout: foreign.Layout,
-    prior: Prior,
-    image: str | None,
-    fit: str,
-    out: Path,
-) -> None:
-    """Write the bundle of a pair that was trained elsewhere.
-
-    Its graphs are compared with the originals before OUT comes to exist.
-
-    \b
-    Example:
-        biject import --encoder e.onnx --decoder g.onnx --range 0,1 --out my-models/faces/1
-    """
-    with _one_sentence():
-        place = destination(out)
-        low, high = foreign.range_of(pixel_range)
-        asked = foreign.Asked(
-            encoder=encoder,
-            decoder=decoder,
-            low=low,
-            high=high,
-            layout=layout,
-            prior=prior,
-            shape=None if image is None else foreign.shape_of(image),
-        )
-        manifest = foreign.write(
-            asked,
-            place,
-            preprocess={"fit": fit, "filter": "lanczos", "background": 255},
-            facts={"biject": installed_version("biject")},
-            say=lambda line: click.echo(line, err=True),
-        )
-    _say_parity(manifest, "the originals")
-    click.echo(str(out))
+    say_parity(manifest, "torch")
+    say_place(place, out, to_store=to_store)
 
 
 @click.command()
@@ -172,7 +107,7 @@ def calibrate(bundle: Path, data: str, out: Path, force: bool) -> None:
     Example:
         biject calibrate my-models/fashion/1 --data fashion-mnist --out my-models/fashion/2
     """
-    with _one_sentence():
+    with one_sentence():
         subject, place, watch = open_subject(bundle), destination(out), Terminal()
         if subject.opened is None:
             raise BadOutput(f"{bundle} is a run: biject export {bundle} OUT --calibrate {data}")
@@ -232,7 +167,7 @@ def evaluate(
     Example:
         biject evaluate my-models/fashion/1 --data fashion-mnist --against mnist --out report
     """
-    with _one_sentence():
+    with one_sentence():
         measured = open_subject(subject)
         place = destination(write) if write is not None else None
         if place is not None and measured.opened is None:
@@ -250,31 +185,6 @@ def evaluate(
             click.echo(f"wrote {write}", err=True)
 
 
-class WrongUse(click.ClickException):
-    """What was asked for cannot be done: exit code 2, as for a wrong option."""
-
-    exit_code = 2
-
-
 def _say(notes: Iterator[str] | list[str] | tuple[str, ...]) -> None:
     for note in notes:
         click.echo(note, err=True)
-
-
-def _say_parity(manifest: Manifest, original: str) -> None:
-    for graph, outputs in manifest.extra["parity"]["errors"].items():
-        shown = ", ".join(f"{output} {error:.2g}" for output, error in outputs.items())
-        click.echo(f"  {graph} differs from {original} by at most: {shown}", err=True)
-
-
-@contextmanager
-def _one_sentence() -> Iterator[None]:
-    """Say a user's mistake in one sentence: exit code 1 for failed work, 2 for wrong use."""
-    try:
-        yield
-    except FAILED_WORK as error:
-        raise click.ClickException(str(error)) from error
-    except (ExportError, ModelError, BundleError) as error:
-        raise WrongUse(str(error)) from error
-    except OSError as error:  # a full disk, a folder that may not be written
-        raise click.ClickException(str(error)) from error

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from serving import images, verbs
+from serving import images, store, verbs
 from serving.bundle import Bundle, Manifest, read
 from serving.engine import Device, Engine
 from serving.errors import ItemProblem, ServingError, Unprocessable
@@ -35,11 +35,13 @@ _CHUNK: Final = 32  # rows in one run of a graph
 def open_bundle(path: str | os.PathLike[str], *, device: Device = "auto") -> "LocalPair":
     """The bundle in this directory, every file checked, ready to be asked.
 
+    `bento:NAME` and `bento:NAME:VERSION` are those in BentoML's model store.
     Raises:
         BundleError: it cannot be opened; names the file.
         DeviceError: `device` is "cuda", and there is none.
+        NotInStore: the store has none of that name.
     """
-    bundle = read(Path(path))
+    bundle = read(store.located(Path(path)))
     verbs.check_inputs(bundle)
     return LocalPair(bundle, Engine(bundle, device=device))
 

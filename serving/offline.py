@@ -7,7 +7,7 @@ from typing import Any
 import click
 import numpy as np
 
-from serving import files, verbs
+from serving import files, store, verbs
 from serving.engine import DEVICES, Device
 from serving.files import Figures
 from serving.latents import draw_seed
@@ -17,10 +17,23 @@ from serving.session import Session, Wrong, session
 _Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 
 
+class _BundlePath(click.Path):
+    """A directory, or what `bento:NAME` or `bento:NAME:VERSION` means."""
+
+    def __init__(self) -> None:
+        super().__init__(exists=True, file_okay=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return super().convert(store.located(value), param, ctx)
+        except store.NotInStore as error:
+            self.fail(str(error), param, ctx)
+
+
 def _command(command: Callable[..., None]) -> click.Command:
     """What all these commands have: the bundle, the device."""
     device = click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True)
-    bundle = click.argument("bundle", type=click.Path(exists=True, file_okay=False, path_type=Path))
+    bundle = click.argument("bundle", type=_BundlePath())
     return click.command()(bundle(device(command)))
 
 

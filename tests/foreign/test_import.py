@@ -17,8 +17,8 @@ from onnx import TensorProto, helper
 from torch import nn
 
 from export import foreign
-from export.cli import import_
 from export.errors import BadForeign
+from export.importing import import_
 from foreign.elsewhere import Z, decoder, encoder, grey, ungrey
 from http_api.conftest import served
 from serving.bundle import read
