@@ -241,7 +241,7 @@ def check_file(path: Path) -> None:
 
 
 @needs_model
-@pytest.mark.parametrize("name", ["api.md", "bundles.md"])
+@pytest.mark.parametrize("name", ["api.md", "bundles.md", "python.md"])
 def test_the_python_in_the_documents_runs(place: Place, name: str) -> None:
     (text,) = code(document(name), "python")
     subprocess.run(
