@@ -23,6 +23,7 @@ from serving.bundle import Bundle, Manifest, read
 from serving.engine import Device, Engine
 from serving.errors import ItemProblem, ServingError, Unprocessable
 from serving.queueing import Answer, joined
+from serving.results import Reconstructed, Scored
 from serving.routes.parameters import Given, known, parse
 
 Array = npt.NDArray[Any]
@@ -80,14 +81,12 @@ class LocalPair:
         """G(z) of latents [N, Z]: uint8 [N, H, W, C], or vectors."""
         return self._made("decode", self._vectors(latents, self.manifest.latent.size), {})
 
-    def reconstruct(
-        self, items: Picture | Sequence[Picture], **parameters: Any
-    ) -> verbs.Reconstructed:
+    def reconstruct(self, items: Picture | Sequence[Picture], **parameters: Any) -> Reconstructed:
         """G(E(x)) as `items`, with `latents` [N, Z] and the mean difference `l1` [N]."""
-        result: verbs.Reconstructed = self._ask("reconstruct", self.rows(items), parameters)
+        result: Reconstructed = self._ask("reconstruct", self.rows(items), parameters)
         return result
 
-    def score(self, items: Picture | Sequence[Picture], **parameters: Any) -> verbs.Scored:
+    def score(self, items: Picture | Sequence[Picture], **parameters: Any) -> Scored:
         """How abnormal each is: `terms` [N, T], `heat` [N, H, W], and the `verdict` by one term.
 
         Parameters: `by`, a term; `fpr`.
@@ -97,7 +96,7 @@ class LocalPair:
             raise Unprocessable(
                 f"by must be one of {', '.join(self.manifest.score.terms)}, got {by!r}"
             )
-        result: verbs.Scored = self._ask("score", self.rows(items), parameters)
+        result: Scored = self._ask("score", self.rows(items), parameters)
         return result
 
     def sample(self, n: int = 1, **parameters: Any) -> Array:

@@ -7,10 +7,11 @@ from typing import Any
 import click
 import numpy as np
 
-from serving import files, store, verbs
+from serving import files, store
 from serving.engine import DEVICES, Device
 from serving.files import Figures
 from serving.latents import draw_seed
+from serving.results import Scored
 from serving.routes.parameters import known
 from serving.session import Session, Wrong, session
 
@@ -37,9 +38,11 @@ def _command(command: Callable[..., None]) -> click.Command:
     return click.command()(bundle(device(command)))
 
 
-def _parameter(verb: str, name: str, words: str | None = None) -> _Decorator:
+def _parameter(verb: str, name: str) -> _Decorator:
     """The verb's parameter as a flag, with the range and default that it has over HTTP."""
     (one,) = (parameter for parameter in known(verb) if parameter.name == name)
+    if one.kind is bool:
+        return click.option(f"--{name}", is_flag=True, help=one.about)
     bounds: dict[str, Any] = {
         "min": one.low if one.above is None else one.above,
         "max": one.high if one.below is None else one.below,
@@ -48,7 +51,9 @@ def _parameter(verb: str, name: str, words: str | None = None) -> _Decorator:
     }
     number = click.IntRange if one.kind is int else click.FloatRange
     kind = click.Choice(one.choices) if one.choices else number(**bounds)
-    return click.option(f"--{name}", type=kind, default=one.default, show_default=True, help=words)
+    return click.option(
+        f"--{name}", type=kind, default=one.default, show_default=True, help=one.about
+    )
 
 
 _images = click.argument(
@@ -98,7 +103,7 @@ def encode(
 @_figures
 @_json
 @click.option("--by", metavar="TERM", help="Term of the score.  [default: the bundle's]")
-@_parameter("score", "fpr", "Share of normal images that may be flagged.")
+@_parameter("score", "fpr")
 def score(
     bundle: Path,
     images: tuple[Path, ...],
@@ -126,7 +131,7 @@ def score(
             click.echo(parts[0].verdict.note, err=True)
 
 
-def _score_figures(here: Session, names: list[str], parts: list[verbs.Scored]) -> Figures:
+def _score_figures(here: Session, names: list[str], parts: list[Scored]) -> Figures:
     terms = np.concatenate([part.terms for part in parts])
     scores = terms[:, parts[0].column]
     columns: dict[str, Any] = {
@@ -153,7 +158,10 @@ def _score_figures(here: Session, names: list[str], parts: list[verbs.Scored]) -
 @_command
 @_images
 @_pictures
-def reconstruct(bundle: Path, images: tuple[Path, ...], device: Device, out: Path) -> None:
+@_parameter("reconstruct", "refine")
+def reconstruct(
+    bundle: Path, images: tuple[Path, ...], device: Device, out: Path, refine: int
+) -> None:
     """Write G(E(x)) of IMAGES.
 
     \b
@@ -163,15 +171,15 @@ def reconstruct(bundle: Path, images: tuple[Path, ...], device: Device, out: Pat
     with session(bundle, device) as here:
         here.check_pictures(out)
         source = here.source(images)
-        made = [here.pair.reconstruct(block).items for block in source]
+        made = [here.pair.reconstruct(block, refine=refine).items for block in source]
         here.draw(np.concatenate(made), out, names=source.names)
 
 
 @_command
 @_pictures
 @click.option("-n", "count", type=click.IntRange(1), default=64, show_default=True)
-@_parameter("sample", "seed", "The same seed, the same images.")
-@_parameter("sample", "truncation", "Below 1: tamer, more alike.")
+@_parameter("sample", "seed")
+@_parameter("sample", "truncation")
 def sample(
     bundle: Path, device: Device, out: Path, count: int, seed: int | None, truncation: float
 ) -> None:
@@ -191,8 +199,9 @@ def sample(
 @_command
 @_images
 @_pictures
-@_parameter("interpolate", "frames", "Per leg, ends included.")
+@_parameter("interpolate", "frames")
 @_parameter("interpolate", "path")
+@_parameter("interpolate", "exact")
 @_parameter("interpolate", "fps")
 def interpolate(
     bundle: Path,
@@ -201,6 +210,7 @@ def interpolate(
     out: Path,
     frames: int,
     path: Any,
+    exact: bool,
     fps: float,
 ) -> None:
     """Write a morph through IMAGES.
@@ -214,4 +224,5 @@ def interpolate(
         rows = np.concatenate(list(here.source(images)))
         if len(rows) < 2:
             raise Wrong(f"a morph needs at least 2 images, got {len(rows)}")
-        here.draw(here.pair.interpolate(rows, frames=frames, path=path), out, moving=True, fps=fps)
+        morph = here.pair.interpolate(rows, frames=frames, path=path, exact=exact)
+        here.draw(morph, out, moving=True, fps=fps)

@@ -2,18 +2,21 @@
 
 import asyncio
 import functools
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any, Final, Literal, NotRequired
 
 import orjson
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
+from typing_extensions import TypedDict  # pydantic wants this one below Python 3.12
 
 from serving import telemetry
 from serving.deployment import Deployment
 from serving.model import Model
 from serving.routes import bodies, parameters
 from serving.routes.native import route
+from serving.routes.openapi import JSON, TEXT, Media, Operation
 from serving.security import require_admin
 from serving.verbs import VERBS
 from serving.workers import Action
@@ -29,6 +32,42 @@ GET  /livez  /readyz  /metrics   health and figures
 
 curl --data-binary @image.png -H 'Content-Type: image/png' {base}v1/models/default/encode
 """
+
+
+class ModelVersion(TypedDict):
+    """One version of a model."""
+
+    version: int
+    state: str
+    reason: NotRequired[str]  # why it failed, or is not loaded
+
+
+class ModelSummary(TypedDict):
+    """A model in OpenAI's four keys, and how it stands."""
+
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+    name: str
+    version: int
+    state: str
+    device: str | None
+    reason: NotRequired[str]  # why it failed, or is not loaded
+
+
+class ModelEntry(ModelSummary):
+    """A model in the list."""
+
+    versions: list[ModelVersion]
+
+
+class ModelList(TypedDict):
+    """The models here, in OpenAI's shape."""
+
+    object: Literal["list"]
+    data: list[ModelEntry]
+    aliases: NotRequired[dict[str, str]]  # each with the NAME or NAME@VERSION it stands for
 
 
 class Operations:
@@ -51,26 +90,66 @@ class Operations:
             route("/metrics", self._metrics, "GET"),
         ]
 
+    def operations(self) -> list[Operation]:
+        text = {TEXT: Media({"type": "string"})}
+        return [
+            Operation(
+                method="get",
+                path="/v1/models",
+                tag="models",
+                summary="The models here.",
+                answer={JSON: Media(ModelList)},
+            ),
+            Operation(
+                method="get",
+                path="/v1/models/{model}",
+                tag="models",
+                summary="One model: its manifest without calibration scores, and how it stands.",
+                answer={JSON: Media(ModelSummary)},
+                problems=(404,),
+            ),
+            _change(
+                "load",
+                "Look into the model folder again, and load a model in all workers.",
+                "`NAME` is the newest version in the folder.  What is loaded already is loaded "
+                "anew if its files have changed and are good.",
+            ),
+            _change(
+                "unload",
+                "Unload a model in all workers.",
+                "`NAME` is the version that answers for it; the one before does so afterwards.  "
+                "Requests at hand are finished first.",
+            ),
+            _probe("/", "A reminder of the paths.", text),
+            _probe("/livez", "Whether the process answers.", text),
+            _probe("/healthz", "The same, under BentoML's name for it.", text),
+            _probe("/readyz", "Whether all that can be served is warm, in all workers.", text),
+            Operation(
+                method="get",
+                path="/metrics",
+                tag="server",
+                summary="Figures for Prometheus.",
+                answer={TEXT: Media({"type": "string"})},
+            ),
+        ]
+
     async def _index(self, request: Request) -> Response:
         return PlainTextResponse(_INDEX.format(verbs=", ".join(VERBS), base=request.base_url))
 
     async def _models(self, request: Request) -> Response:
         registry = self._deployment.registry
         newest = {model.name: registry.get(model.name) for model in registry.models}
-        data = [
+        data: list[ModelEntry] = [
             {
                 **_summary(model),
-                "versions": [
-                    {"version": one.version, "state": one.state, **_reason(one)}
-                    for one in registry.models
-                    if one.name == name
-                ],
+                "versions": [_version(one) for one in registry.models if one.name == name],
             }
             for name, model in newest.items()
         ]
-        # Only where there are any: OpenAI's clients know nothing of them.
-        more = {"aliases": dict(registry.aliases)} if registry.aliases else {}
-        return _json({"object": "list", "data": data, **more})
+        listed: ModelList = {"object": "list", "data": data}
+        if registry.aliases:
+            listed["aliases"] = dict(registry.aliases)
+        return _json(listed)
 
     async def _model(self, request: Request) -> Response:
         model = self._deployment.registry.get(request.path_params["model"])
@@ -99,7 +178,7 @@ class Operations:
 def _described(model: Model) -> dict[str, Any]:
     """Its manifest, where it could be read, and how it stands."""
     if model.bundle is None:
-        return _summary(model)
+        return {**_summary(model)}
     document = model.bundle.manifest.to_dict()
     # Thousands of numbers that nobody reads; how many there are, and of what, stays.
     if "calibration" in document["score"]:
@@ -109,11 +188,30 @@ def _described(model: Model) -> dict[str, Any]:
     return {**document, **_summary(model)}
 
 
-def _summary(model: Model) -> dict[str, Any]:
+def _change(action: Action, summary: str, description: str) -> Operation:
+    return Operation(
+        method="post",
+        path=f"/v1/models/{{model}}/{action}",
+        tag="models",
+        summary=summary,
+        description=description,
+        answer={JSON: Media(ModelSummary)},
+        problems=(404, 422, 504),
+        access="admin",
+    )
+
+
+def _probe(path: str, summary: str, text: dict[str, Media]) -> Operation:
+    return Operation(
+        method="get", path=path, tag="server", summary=summary, answer=text, access="open"
+    )
+
+
+def _summary(model: Model) -> ModelSummary:
     """OpenAI's four keys, and how the model stands."""
     created = 0 if model.bundle is None else int(model.bundle.manifest.created)
     device = "" if model.loaded is None else model.loaded.engine.device
-    return {
+    summary: ModelSummary = {
         "id": model.name,
         "object": "model",
         "created": created,
@@ -122,13 +220,18 @@ def _summary(model: Model) -> dict[str, Any]:
         "version": model.version,
         "state": model.state,
         "device": device or None,
-        **_reason(model),
     }
+    if model.reason:
+        summary["reason"] = model.reason
+    return summary
 
 
-def _reason(model: Model) -> dict[str, str]:
-    return {"reason": model.reason} if model.reason else {}
+def _version(model: Model) -> ModelVersion:
+    version: ModelVersion = {"version": model.version, "state": model.state}
+    if model.reason:
+        version["reason"] = model.reason
+    return version
 
 
-def _json(document: dict[str, Any]) -> Response:
+def _json(document: Mapping[str, Any]) -> Response:
     return Response(orjson.dumps(document), media_type="application/json")
