@@ -10,6 +10,7 @@ from typing import Any, Final, NoReturn, TypeVar
 
 import click
 
+from serving import aliases
 from serving.bundle import Bundle, find_bundles, read
 from serving.draining import SERVER_GRACE
 from serving.engine import Engine
@@ -126,7 +127,12 @@ def _usable(folder: Path, settings: Settings) -> list[Bundle]:
         click.echo(f"left out: {reason}", err=True)
     refs = {f"{b.manifest.name}@{b.manifest.version}" for b in usable}
     names = {ref.partition("@")[0] for ref in refs}
-    if settings.default is not None and settings.default not in refs | names:
+    try:
+        further = aliases.read(folder)
+    except BundleError as error:
+        raise Wrong(str(error)) from error
+    default = settings.default if settings.default in names else further.get(settings.default or "")
+    if settings.default is not None and (default or settings.default) not in refs | names:
         raise Wrong(
             f"the default model {settings.default!r} is not in {folder}, "
             f"which has {', '.join(sorted(refs))}"
