@@ -176,14 +176,15 @@ class Deployment:
 
     async def _load(self) -> None:
         try:
-            unwanted: list[str] = []
-            if self._crew is not None:
-                orders = await asyncio.to_thread(self._crew.orders)
-                unwanted = [order.ref for order in orders if order.action == "unload"]
-                self._obeyed = max((order.number for order in orders), default=0)
-            await self._residents.load_all(unwanted)
-            if self._crew is not None:
-                await asyncio.to_thread(self._crew.did, self._obeyed)
+            if self._crew is None:
+                await self._residents.load_all(None)
+                return
+            with contextlib.suppress(BundleError):  # `load` finds and says the same
+                await self._residents.find()
+            found = [model.ref for model in self.registry.models]
+            only, self._obeyed = await asyncio.to_thread(self._crew.wanted, found)
+            await self._residents.load_all(only)
+            await asyncio.to_thread(self._crew.did, self._obeyed)
         # The edge of a background task: what nobody foresaw has no other place to be told.
         except Exception as error:
             log.exception("the models cannot be loaded")
@@ -240,8 +241,8 @@ class Deployment:
                 if time.monotonic() - said > _SILENT:
                     log.exception("the other workers cannot be told how this one stands")
                     said = time.monotonic()
-            if self._is_free():
-                new = [order for order in self._orders if order.number > self._obeyed]
+            new = [order for order in self._orders if order.number > self._obeyed]
+            if new and self._is_free():
                 self._obeying = self._change(self._obey(crew, new))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopped.wait(), _BEAT)

@@ -20,6 +20,7 @@ from serving.verbs import check_inputs
 __all__ = ["Loaded", "Model", "Registry"]
 
 UNWANTED: Final = "an administrator unloaded it"
+NEW: Final = "an administrator is to load it"
 log = logging.getLogger("biject.registry")
 
 
@@ -49,8 +50,9 @@ class Registry:
     def find(self) -> str:
         """List the bundles in the folder: new ones unopened, those known as they are.
 
-        Those that are no longer there are forgotten unless they are loaded.  What is wrong with
-        the aliases, if anything, is given back, and the earlier ones stay.
+        What is new once the first ones are loaded waits until somebody loads it.  Those that are
+        no longer there are forgotten unless they are loaded.  What is wrong with the aliases, if
+        anything, is given back, and the earlier ones stay.
         Raises BundleError if it is no such folder.
         """
         known = {(model.name, model.version): model for model in self.models}
@@ -67,6 +69,8 @@ class Registry:
             for (name, version), path in found.items()
             if (name, version) not in known
         }
+        if self._loaded:
+            new = {key: model.unloaded(NEW, resting=False) for key, model in new.items()}
         self.models = [model for _, model in sorted((kept | new).items())]
         try:
             self.aliases = aliases.read(self._settings.models)
@@ -77,12 +81,12 @@ class Registry:
             log.warning("%s is a model: the alias of that name stands for nothing", name)
         return ""
 
-    def load(self, slot: int = 0, *, unwanted: Collection[str] = ()) -> None:
+    def load(self, slot: int = 0, *, only: Collection[str] | None = None) -> None:
         """Find, open and warm up all; afterwards each model is ready, failed or unloaded.
 
         Args:
             slot: The number of this process among the server's workers.
-            unwanted: NAME@VERSION of those that an administrator has unloaded.
+            only: NAME@VERSION of those that are to be loaded; None: all.
         """
         self.slot = slot
         try:
@@ -95,9 +99,9 @@ class Registry:
         if not self.models:
             self.reason = f"no bundle in {self._settings.models}"
             log.error("%s", self.reason)
-        for ref in unwanted:
-            if (model := self.known(ref)) is not None:
-                self.replace(model, model.unloaded(UNWANTED, resting=False))
+        for model in self.models:
+            if only is not None and model.ref not in only:
+                self.replace(model, model.unloaded(NEW, resting=False))
         for model in self._by_need():
             if self._closed.is_set():
                 return

@@ -6,7 +6,7 @@ go once the requests that began with it have ended.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 
 from serving.errors import NotReady
@@ -34,10 +34,10 @@ class Residents:
         self._turn = asyncio.Lock()  # whoever has it changes something
         self._waking: dict[Model, asyncio.Task[None]] = {}
 
-    async def load_all(self, unwanted: list[str]) -> None:
-        """Find and load what there is room for, but for `unwanted` NAME@VERSIONs."""
+    async def load_all(self, only: Collection[str] | None) -> None:
+        """Find and load what there is room for; of NAME@VERSIONs `only` these, None: all."""
         async with self._turn:
-            await asyncio.to_thread(self._registry.load, self._registry.slot, unwanted=unwanted)
+            await asyncio.to_thread(self._registry.load, self._registry.slot, only=only)
             for model in self._registry.models:
                 self._changed(model)
 

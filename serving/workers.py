@@ -16,7 +16,7 @@ import stat
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
@@ -33,7 +33,9 @@ FIGURES: Final = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client's: where worker
 Action = Literal["load", "unload"]
 _SLOT: Final = "worker-"
 _ORDERS: Final = "orders"
+_FIRST: Final = "models"  # what the first worker found
 NONE: Final[Mapping[str, str]] = {}
+_COMMON: Final = (_ORDERS, _FIRST)
 _REMEMBERED: Final = 16  # failures that a worker still tells of
 _PATIENCE: Final = 1.0  # seconds to wait for a worker that looks at the slots
 _POLL: Final = 0.005
@@ -94,8 +96,8 @@ class Crew:
         """Take the first slot that is free, and keep this process's figures beside it."""
         with self._alone(math.inf):
             if not self._live():  # what is there was left by another server of the same number
-                for path in (*self._folder.glob("*.db"), *self._folder.glob(_ORDERS)):
-                    path.unlink()
+                for path in (*self._folder.glob("*.db"), *map(self._folder.joinpath, _COMMON)):
+                    path.unlink(missing_ok=True)
             self._slot = self._first_of(itertools.count())
             self._write()
             # Whether there are such figures was settled when prometheus_client was imported.
@@ -123,10 +125,23 @@ class Crew:
             # Of orders about the same model the last one counts.
             orders = [order for order in orders if order.ref != ref]
             orders.append(Order(last + 1, action, ref))
-            temporary = self._folder / f"{_ORDERS}.tmp"
-            temporary.write_text(json.dumps(orders), encoding="utf-8")
-            temporary.replace(self._folder / _ORDERS)
+            self._put(_ORDERS, orders)
             return last + 1
+
+    def wanted(self, found: Sequence[str]) -> tuple[set[str], int]:
+        """What a worker that starts is to load, so that all have the same; the last order's number.
+
+        That is what the first of them `found`, and what orders have made of it since: a version
+        that was copied in meanwhile is nobody's yet.
+        """
+        with self._alone():
+            if not (self._folder / _FIRST).exists():
+                self._put(_FIRST, list(found))
+            orders = self._orders()
+            refs = set(json.loads((self._folder / _FIRST).read_text(encoding="utf-8")))
+        for order in orders:
+            (refs.add if order.action == "load" else refs.discard)(order.ref)
+        return refs, max((order.number for order in orders), default=0)
 
     def orders(self, after: int = 0) -> list[Order]:
         """What is to be done, but for that up to number `after`; by number."""
@@ -196,6 +211,12 @@ class Crew:
     def _write(self) -> None:
         os.ftruncate(self._file, 0)
         os.pwrite(self._file, json.dumps(self._record).encode(), 0)
+
+    def _put(self, name: str, value: object) -> None:
+        """Write it whole, or not at all."""
+        temporary = self._folder / f"{name}.tmp"
+        temporary.write_text(json.dumps(value), encoding="utf-8")
+        temporary.replace(self._folder / name)
 
     def _orders(self) -> list[Order]:
         try:

@@ -2,9 +2,10 @@
 
 import json
 import shutil
+import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -126,6 +127,8 @@ def test_a_version_that_was_copied_in_is_loaded_on_request(serve: Serve, tmp_pat
         assert answering(running, "oracle") == "oracle@1"
         assert ask(running, "oracle/load").json()["version"] == 2
         assert answering(running, "oracle") == "oracle@2"
+        assert standing(running)["newcomer@1"] == "unloaded"  # seen, and nobody's yet
+        assert running.client.post("/v1/models/newcomer/sample").status_code == 503
         assert ask(running, "newcomer/load").json()["state"] == "ready"
         assert answering(running, "newcomer") == "newcomer@1"
         shutil.rmtree(tmp_path / "newcomer")
@@ -223,6 +226,40 @@ def test_what_is_being_computed_ends_before_the_model_goes(
         go.set()
         assert asking.result() == "oracle@2"
         assert unloading.result().status_code == 200
+
+
+def test_a_request_whose_body_is_still_arriving_ends_with_the_model_it_began_with(
+    serve: Serve, tmp_path: Path
+) -> None:
+    body = b'{"n": 1, "seed": 5}'
+    head = (
+        "POST /v1/models/oracle/sample HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    ).encode()
+    for version in (1, 2):
+        make_oracle(tmp_path, version=version)
+    with serve(models=tmp_path, **KEYS) as running, ThreadPoolExecutor(1) as pool:
+        model = running.deployment.registry.get("oracle@2")
+        with socket.create_connection(("127.0.0.1", running.port), timeout=10) as begun:
+            begun.sendall(head + body[:4])
+            wait_for(lambda: model.users == 1)
+            unloading = pool.submit(ask, running, "oracle/unload")
+            wait_for(lambda: standing(running)["oracle@2"] == "unloaded")
+            time.sleep(0.1)
+            assert not unloading.done()
+            begun.sendall(body[4:])
+            answer = b"".join(iter(lambda: begun.recv(65_536), b""))
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert b'"model":"oracle@2"' in answer
+        assert unloading.result().status_code == 200
+        assert model.users == 0
+
+
+def wait_for(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.005)
 
 
 def test_an_alias_is_a_name_that_can_be_changed(serve: Serve, tmp_path: Path) -> None:

@@ -160,6 +160,7 @@ def test_all_workers_load_and_unload_and_so_does_one_that_comes_later(
         assert answer.status_code == 422
         assert answer.json()["detail"].count("encode.onnx cannot be read") == 1
         assert ask("oracle/unload").json()["version"] == 3
+        make_oracle(models, version=5)  # nobody has loaded it yet
         before = server.workers()
         os.kill(before[1], signal.SIGKILL)
         until(lambda: status(server, "/readyz") == 503, 5)
