@@ -209,8 +209,9 @@ class Crew:
         return False
 
     def _write(self) -> None:
-        os.ftruncate(self._file, 0)
-        os.pwrite(self._file, json.dumps(self._record).encode(), 0)
+        data = json.dumps(self._record).encode()
+        os.pwrite(self._file, data, 0)  # before it is cut: whoever looks in between sees something
+        os.ftruncate(self._file, len(data))
 
     def _put(self, name: str, value: object) -> None:
         """Write it whole, or not at all."""
