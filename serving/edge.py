@@ -63,7 +63,10 @@ class Edge:
     def __init__(self, app: ASGIApp, *, deployment: Deployment) -> None:
         self._app = app
         self._deployment = deployment
-        self._keys = [_digest(key) for key in deployment.settings.api_keys]
+        settings = deployment.settings
+        # An admin key opens what the others open, too, where there are others.
+        keys = (*settings.api_keys, *settings.admin_keys) if settings.api_keys else ()
+        self._keys = [_digest(key) for key in keys]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -87,6 +90,7 @@ class Edge:
                 await answer(scope, exchange.receive, exchange.send)
         finally:
             exchange.release()
+            trace.release()
             if settings.access_log:
                 logs.access(trace, scope, exchange.status)
 

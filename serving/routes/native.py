@@ -15,8 +15,8 @@ from serving import problems, telemetry, verbs
 from serving.attendance import attended
 from serving.deployment import Deployment
 from serving.errors import ServingError, Unprocessable
+from serving.model import Model
 from serving.queueing import Answer, Array
-from serving.registry import Model
 from serving.results import Runner
 from serving.routes import (
     answers,
@@ -108,7 +108,7 @@ class Native:
 
     async def _answer(self, verb: str, request: Request) -> Response:
         """What POST is answered with."""
-        trace, model, media_type, given = self._begin(verb, request)
+        trace, model, media_type, given = await self._begin(verb, request)
         body = await bodies.whole(request.receive)
         self._check_time(verb, model, trace)
         partial = media_type in _IN_PARTS and preferred(_header(request.scope, b"prefer"))
@@ -131,7 +131,7 @@ class Native:
 
     async def _show(self, request: Request) -> Response:
         """What GET is answered with: a sample, which caches may keep if it has a seed."""
-        trace, model, media_type, given = self._begin("sample", request)
+        trace, model, media_type, given = await self._begin("sample", request)
         values = self._values("sample", model, given)
         headers = dict(_PLAIN) | caching.headers(
             model,
@@ -157,7 +157,7 @@ class Native:
         """The JSON answer to a call of a typed BentoML method; an error is an answer, too."""
         trace = telemetry.current()
         try:
-            model = self._model(ref, verb, trace)
+            model = await self._deployment.model(ref, verb, trace)
             wanted = intake.kind_wanted(verb, model.manifest)
             payload = Payload(files=items) if wanted == "images" else Payload(rows=items)
             values = self._values(
@@ -170,10 +170,10 @@ class Native:
             return problems.response(error, trace.request_id)
         return Response(content, media_type=answers.JSON)
 
-    def _begin(self, verb: str, request: Request) -> tuple[Trace, Model, str, list[Given]]:
+    async def _begin(self, verb: str, request: Request) -> tuple[Trace, Model, str, list[Given]]:
         """What can be said before the body is there: model, format, query."""
         trace = telemetry.current()
-        model = self._model(request.path_params["model"], verb, trace)
+        model = await self._deployment.model(request.path_params["model"], verb, trace)
         offered = answers.formats(verb, model.manifest)
         media_type = answers.negotiate(_header(request.scope, b"accept"), offered)
         return trace, model, media_type, bodies.query(request.scope["query_string"])
@@ -186,11 +186,6 @@ class Native:
         graph = verbs.first_graph(verb)
         verbs.check_graph(model.manifest, graph)
         model.ready.batcher.check(graph, 1, trace.deadline)
-
-    def _model(self, ref: str, verb: str, trace: Trace) -> Model:
-        model = self._deployment.registry.get(ref)
-        trace.model, trace.verb = model.name, verb
-        return model
 
     async def _payload(self, verb: str, model: Model, body: bytes, content_type: str) -> Payload:
         wanted = intake.kind_wanted(verb, model.manifest)

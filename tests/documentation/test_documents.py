@@ -249,7 +249,7 @@ def check_file(path: Path) -> None:
 
 
 @needs_model
-@pytest.mark.parametrize("name", ["api.md", "bundles.md"])
+@pytest.mark.parametrize("name", ["api.md", "bundles.md", "python.md"])
 def test_the_python_in_the_documents_runs(place: Place, name: str) -> None:
     text = "\n".join(code(document(name), "python"))  # one program, a piece where it belongs
     subprocess.run(
