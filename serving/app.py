@@ -14,12 +14,16 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from serving.deployment import Deployment
 from serving.edge import Edge
 from serving.routes.native import Native
+from serving.routes.oip import OpenInference
+from serving.routes.openai import OpenAI
 from serving.routes.operations import Operations
 
 
 def routes(deployment: Deployment) -> list[BaseRoute]:
     """Ours, those that are asked most first: they are tried in turn."""
-    return [*Native(deployment).routes(), *Operations(deployment).routes()]
+    kinds = Native, OpenInference, OpenAI, Operations
+    dialects = [kind(deployment) for kind in kinds]
+    return [route for dialect in dialects for route in dialect.routes()]
 
 
 def standalone(deployment: Deployment) -> ASGIApp:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from serving import memory, tuning
 from serving.batching import Batcher
@@ -15,6 +15,7 @@ from serving.bundle import Bundle, Manifest, find_bundles, read
 from serving.engine import Engine
 from serving.errors import BundleError, DeviceError, NotFound, NotReady
 from serving.settings import Settings
+from serving.tally import Tally
 from serving.verbs import check_inputs
 
 State = Literal["loading", "ready", "failed"]
@@ -28,6 +29,7 @@ class Loaded:
     bundle: Bundle
     engine: Engine
     batcher: Batcher
+    tally: Tally
 
 
 @dataclass(kw_only=True, slots=True)
@@ -183,17 +185,20 @@ class Registry:
         settings = self._settings
         engine = Engine(bundle, device=settings.device, threads=settings.threads, slot=slot)
         engine.warm_up()
+        tally = Tally()
         batcher = Batcher(
             engine.run,
             plan=tuning.costs_of(engine, settings.cache),
             queue_limit=settings.queue_images,
             workers=engine.workers,
-            on_batch=self._counting(model.name),
+            on_batch=self._counting(model.name, tally),
         )
-        return Loaded(bundle=bundle, engine=engine, batcher=batcher)
+        return Loaded(bundle=bundle, engine=engine, batcher=batcher, tally=tally)
 
-    def _counting(self, name: str) -> Callable[[str, int, float], Any] | None:
-        count = self._on_batch
-        if count is None:
-            return None
-        return lambda graph, rows, seconds: count(name, graph, rows, seconds)
+    def _counting(self, name: str, tally: Tally) -> Callable[[str, int, float], None]:
+        def count(graph: str, rows: int, seconds: float) -> None:
+            tally.computed(graph, rows, seconds)
+            if self._on_batch is not None:
+                self._on_batch(name, graph, rows, seconds)
+
+        return count

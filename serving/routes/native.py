@@ -1,6 +1,7 @@
 """The native dialect: POST /v1/models/{model}/{verb}, and what BentoML's typed methods share."""
 
 import functools
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -20,7 +21,7 @@ from serving.routes.bodies import Payload
 from serving.routes.parameters import Given
 from serving.telemetry import Trace
 
-_SMALL: Final = 65_536  # bytes of body that are taken apart on the event loop itself
+SMALL: Final = 65_536  # bytes of body that are taken apart on the event loop itself
 
 
 class BatchRunner:
@@ -28,13 +29,19 @@ class BatchRunner:
 
     def __init__(self, model: Model, trace: Trace) -> None:
         self._manifest = model.manifest
-        self._batcher = model.ready.batcher
+        self._loaded = model.ready
         self._trace = trace
 
     async def run(self, graph: str, *inputs: Array) -> Answer:
         """The graph's outputs, merged with other requests' on the way."""
         verbs.check_graph(self._manifest, graph)
-        answer = await self._batcher.submit(graph, inputs, self._trace.deadline)
+        begin, tally = time.monotonic(), self._loaded.tally
+        try:
+            answer = await self._loaded.batcher.submit(graph, inputs, self._trace.deadline)
+        except ServingError:
+            tally.failed(graph, time.monotonic() - begin)
+            raise
+        tally.answered(graph, answer)
         self._trace.queue_ms += answer.queue_ms
         self._trace.compute_ms += answer.compute_ms
         return answer
@@ -124,7 +131,7 @@ class Native:
         def read() -> Payload:
             return bodies.read(body, content_type, wanted, max_items=limit)
 
-        return read() if len(body) <= _SMALL else await self._deployment.aside(read)
+        return read() if len(body) <= SMALL else await self._deployment.aside(read)
 
     def _values(self, verb: str, model: Model, given: Sequence[Given]) -> dict[str, Any]:
         """The verb's parameters, checked against the server's limits and the model's terms."""
