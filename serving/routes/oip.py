@@ -159,8 +159,9 @@ class OpenInference:
         info = model.manifest.graphs[graph]
         async with attended(request.receive, trace.deadline):
             asked = await self._inference(body, request.headers, info)
-            if asked.timeout is not None:
-                trace.deadline = min(trace.deadline, trace.started + asked.timeout)
+        if asked.timeout is not None:
+            trace.deadline = min(trace.deadline, trace.started + asked.timeout)
+        async with attended(request.receive, trace.deadline):
             arrays = [await self._decoded(one, model) for one in asked.inputs]
             answer = await BatchRunner(model, trace).run(graph, *arrays)
             head = {"model_name": name, "model_version": str(model.version)}
