@@ -70,9 +70,9 @@ class Biject:
         return await _answer("decode", model, latents)
 
     @bentoml.api
-    async def reconstruct(self, images: list[str], model: str = "default") -> Json:
+    async def reconstruct(self, images: list[str], refine: int = 0, model: str = "default") -> Json:
         """G(E(x)): `images`, their `latents`, and the mean difference `l1` of each."""
-        return await _answer("reconstruct", model, images)
+        return await _answer("reconstruct", model, images, refine=refine)
 
     @bentoml.api
     async def score(
@@ -92,10 +92,11 @@ class Biject:
         images: list[str],
         frames: int = FRAMES,
         path: str = "slerp",
+        exact: bool = False,
         model: str = "default",
     ) -> Json:
         """A morph through the given images: the frames as `images`."""
-        return await _answer("interpolate", model, images, frames=frames, path=path)
+        return await _answer("interpolate", model, images, frames=frames, path=path, exact=exact)
 
     @bentoml.api
     async def sample(

@@ -7,7 +7,7 @@ thread.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 from urllib.parse import parse_qsl
 
 import orjson
@@ -22,6 +22,7 @@ from serving.routes.parameters import Given
 
 Wanted = Literal["images", "vectors", "latents"]
 
+MAX_ID: Final = 256  # characters
 MAX_FIELDS: Final = 64  # form fields beside the images: parameters are few
 _NPY_MAGIC: Final = b"\x93NUMPY"
 _NPY_TYPES: Final = ("application/x-npy", "application/npy")
@@ -37,6 +38,15 @@ class Payload:
     rows: object = None  # from JSON: numbers, unchecked
     npy: bytes | None = None
     given: Sequence[Given] = ()
+    ids: Sequence[str | None] | None = None  # what the caller calls its items, where it says so
+
+
+class FormPart(NamedTuple):
+    """One field of a form."""
+
+    name: str
+    data: bytes
+    filename: str | None  # None: it is no file
 
 
 async def whole(receive: Receive) -> bytes:
@@ -121,9 +131,29 @@ def _from_json(body: bytes, wanted: Wanted | None) -> Payload:
         raise BadRequest(f"the JSON must have a list `{wanted}`, got {found}")
     if not items:
         raise BadRequest(f"`{wanted}` is empty")
+    items, ids = _named(items, wanted)
     if wanted == "images":
-        return Payload(files=items, given=given)
-    return Payload(rows=items, given=given)
+        return Payload(files=items, given=given, ids=ids)
+    return Payload(rows=items, given=given, ids=ids)
+
+
+def _named(items: list[Any], wanted: Wanted) -> tuple[list[Any], list[str | None] | None]:
+    """The items, and their ids where some are objects {"id": ..., "image": ...}."""
+    if not any(isinstance(item, dict) for item in items):
+        return items, None
+    key = wanted.removesuffix("s")
+    found: list[tuple[Any, str | None]] = []
+    for i, item in enumerate(items):
+        if not isinstance(item, dict):
+            found.append((item, None))
+            continue
+        if unknown := item.keys() - {"id", key}:
+            raise BadRequest(f"`{wanted}`[{i}] has {sorted(unknown)[0][:60]!r}; known: id, {key}")
+        given = item.get("id")
+        if given is not None and not (isinstance(given, str) and len(given) <= MAX_ID):
+            raise BadRequest(f"`{wanted}`[{i}]: id must be text of at most {MAX_ID} characters")
+        found.append((item.get(key), given))
+    return [item for item, _ in found], [given for _, given in found]
 
 
 def _check_keys(body: bytes, document: Mapping[str, Any]) -> None:
@@ -165,22 +195,24 @@ def _from_multipart(
     body: bytes, content_type: str, wanted: Wanted | None, max_items: int
 ) -> Payload:
     files: list[bytes] = []
+    ids: list[str | None] = []
     given: list[Given] = []
-    for name, data, is_file in form_parts(body, content_type, max_parts=max_items + MAX_FIELDS):
+    for name, data, filename in form_parts(body, content_type, max_parts=max_items + MAX_FIELDS):
         if name == wanted:
             files.append(data)
-        elif is_file:
+            ids.append(filename[:MAX_ID] if filename else None)
+        elif filename is not None:
             where = f"send images in the field `{wanted}`" if wanted else "this takes no files"
             raise BadRequest(f"a file in the field {name[:60]!r}; {where}")
         else:
             given.append(Given(name, data.decode("utf-8", "replace")))
     if wanted and not files:
         raise BadRequest(f"the form has no field `{wanted}`")
-    return Payload(files=files if wanted else None, given=given)
+    return Payload(files=files if wanted else None, given=given, ids=ids if any(ids) else None)
 
 
-def form_parts(body: bytes, content_type: str, *, max_parts: int) -> list[tuple[str, bytes, bool]]:
-    """The parts of a multipart/form-data body: name, data, whether it came with a file name.
+def form_parts(body: bytes, content_type: str, *, max_parts: int) -> list[FormPart]:
+    """The parts of a multipart/form-data body.
 
     Raises BadRequest if it is malformed or cut off, TooLarge for more than `max_parts`.
     """
@@ -212,7 +244,7 @@ class _Parts:
     """What the parser tells, collected."""
 
     def __init__(self, max_parts: int) -> None:
-        self.parts: list[tuple[str, bytes, bool]] = []
+        self.parts: list[FormPart] = []
         self.finished = False
         self._max_parts = max_parts
         self._begin_header()
@@ -248,8 +280,13 @@ class _Parts:
         name = options.get(b"name")
         if kind != b"form-data" or name is None:
             raise BadRequest("malformed multipart/form-data: a part without a name")
+        filename = options.get(b"filename")
         self.parts.append(
-            (name.decode("utf-8", "replace"), b"".join(self._pieces), b"filename" in options)
+            FormPart(
+                name.decode("utf-8", "replace"),
+                b"".join(self._pieces),
+                None if filename is None else filename.decode("utf-8", "replace"),
+            )
         )
 
     def finish(self) -> None:

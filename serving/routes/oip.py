@@ -21,18 +21,18 @@ from serving.errors import BadRequest, NotReady
 from serving.manifest import GraphInfo
 from serving.queueing import Array
 from serving.registry import Model
-from serving.routes import bodies, codings, intake, tensors
+from serving.routes import bodies, codings, intake, oip_operations, tensors
 from serving.routes.bodies import Payload
 from serving.routes.native import SMALL, BatchRunner, route
+from serving.routes.oip_operations import LENGTH, STARTS
+from serving.routes.openapi import Operation
 from serving.routes.tensors import Inference
 from serving.tally import Spent, Tally
 
 T = TypeVar("T")
-_LENGTH: Final = "Inference-Header-Content-Length"  # header: of the JSON before binary tensors
 _PLATFORM: Final = "onnxruntime_onnx"  # as Triton calls it, and its clients look for
 _EXTENSIONS: Final = ("binary_tensor_data", "model_configuration", "model_repository", "statistics")
 _BARE: Final = "encode"  # the graph that a bundle's bare name means
-_MODEL: Final = "/v2/models/{model}"
 
 
 class OpenInference:
@@ -57,15 +57,18 @@ class OpenInference:
             ("/config", self._config, "GET"),
             ("/stats", self._stats, "GET"),
         )
-        starts = _MODEL, _MODEL + "/versions/{version}"
         return [
             *ours,
             *(
                 route(start + end, answer, how)
-                for start in starts
+                for start in STARTS
                 for end, answer, how in of_a_model
             ),
         ]
+
+    def operations(self) -> list[Operation]:
+        """One for each route."""
+        return oip_operations.of(self._deployment.settings)
 
     async def _server(self, request: Request) -> Response:
         return _json({"name": "biject", "version": _version(), "extensions": _EXTENSIONS})
@@ -179,7 +182,7 @@ class OpenInference:
             body = await self._aside(
                 True, lambda: codings.decoded(packed, coding, limit=settings.max_body_bytes)
             )
-        length = _json_length(headers.get(_LENGTH), len(body))
+        length = _json_length(headers.get(LENGTH), len(body))
         return await self._aside(
             length > SMALL,
             lambda: tensors.parse(body, length, graph, max_rows=settings.max_images),
@@ -209,7 +212,7 @@ class OpenInference:
         headers = {"Content-Encoding": coding} if coding else {}
         if length is None:
             return Response(body, headers=headers, media_type="application/json")
-        headers[_LENGTH] = str(length)
+        headers[LENGTH] = str(length)
         return Response(body, headers=headers, media_type="application/octet-stream")
 
     async def _aside(self, long: bool, work: Callable[[], T]) -> T:
@@ -237,7 +240,7 @@ def _json_length(given: str | None, size: int) -> int:
     if given is None:
         return size
     if not given.isdecimal() or len(given) > 18 or int(given) > size:
-        raise BadRequest(f"{_LENGTH} is {given[:40]!r}, the body has {size} bytes")
+        raise BadRequest(f"{LENGTH} is {given[:40]!r}, the body has {size} bytes")
     return int(given)
 
 

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
@@ -22,13 +21,15 @@ from serving.attendance import attended
 from serving.deployment import Deployment
 from serving.errors import BadRequest, ServingError, Unprocessable, UnsupportedType
 from serving.registry import Model
-from serving.routes import bodies, intake, parameters
+from serving.results import Array, Made
+from serving.routes import bodies, intake, openai_operations, parameters
 from serving.routes.bodies import MAX_FIELDS, Payload, Wanted
+from serving.routes.documents import base64_rows
 from serving.routes.native import SMALL, BatchRunner, route
-from serving.verbs import Made
+from serving.routes.openai_operations import IGNORED, IGNORED_WORDS
+from serving.routes.openapi import Operation
 
 T = TypeVar("T")
-IGNORED: Final = "X-Biject-Ignored"  # header: fields of the request that made no difference
 _OURS: Final[Mapping[str, tuple[str, ...]]] = {  # parameters of the verb that pass through
     "encode": ("encoding_format",),
     "sample": ("n", "seed", "truncation"),
@@ -40,9 +41,7 @@ _THEIRS: Final[Mapping[str, Mapping[str, tuple[object, ...]]]] = {
     "sample": {
         "user": (),
         "prompt": (),
-        "quality": (),
-        "style": (),
-        "moderation": (),
+        **dict.fromkeys(IGNORED_WORDS, ()),
         "background": ("auto", "opaque"),
         "response_format": ("b64_json",),
         "output_format": ("png",),
@@ -65,6 +64,10 @@ class OpenAI:
             route("/v1/images/generations", self._generations, "POST"),
             route("/v1/images/variations", self._variations, "POST"),
         ]
+
+    def operations(self) -> list[Operation]:
+        """One for each route."""
+        return openai_operations.of(self._deployment.settings)
 
     async def _embeddings(self, request: Request) -> Response:
         body = await bodies.whole(request.receive)
@@ -201,17 +204,10 @@ class OpenAI:
         return _answer(document, ignored)
 
 
-def _embeddings(latents: npt.NDArray[np.float32], coded: bool) -> bytes:
+def _embeddings(latents: Array, coded: bool) -> bytes:
     """The list of embeddings as JSON: numbers, or base64 of little-endian float32."""
-    rows = np.ascontiguousarray(latents, "<f4")
-    data = [
-        {
-            "object": "embedding",
-            "index": i,
-            "embedding": base64.b64encode(row.tobytes()).decode("ascii") if coded else row,
-        }
-        for i, row in enumerate(rows)
-    ]
+    rows = base64_rows(latents) if coded else np.ascontiguousarray(latents)
+    data = [{"object": "embedding", "index": i, "embedding": row} for i, row in enumerate(rows)]
     return orjson.dumps(data, option=orjson.OPT_SERIALIZE_NUMPY)
 
 

@@ -1,17 +1,19 @@
 """Models, health, figures: what operators and load balancers ask for."""
 
 import asyncio
-from typing import Any, Final
+from typing import Any, Final, Literal, NotRequired
 
 import orjson
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
+from typing_extensions import TypedDict  # pydantic wants this one below Python 3.12
 
 from serving import telemetry
 from serving.deployment import Deployment
 from serving.registry import Model
 from serving.routes.native import route
+from serving.routes.openapi import JSON, TEXT, Media, Operation
 from serving.verbs import VERBS
 
 _INDEX: Final = """\
@@ -24,6 +26,41 @@ GET  /livez  /readyz  /metrics   health and figures
 
 curl --data-binary @image.png -H 'Content-Type: image/png' {base}v1/models/default/encode
 """
+
+
+class ModelVersion(TypedDict):
+    """One version of a model."""
+
+    version: int
+    state: str
+    reason: NotRequired[str]  # why it failed
+
+
+class ModelSummary(TypedDict):
+    """A model in OpenAI's four keys, and how it stands."""
+
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+    name: str
+    version: int
+    state: str
+    device: str | None
+    reason: NotRequired[str]  # why it failed
+
+
+class ModelEntry(ModelSummary):
+    """A model in the list."""
+
+    versions: list[ModelVersion]
+
+
+class ModelList(TypedDict):
+    """The models here, in OpenAI's shape."""
+
+    object: Literal["list"]
+    data: list[ModelEntry]
 
 
 class Operations:
@@ -42,6 +79,37 @@ class Operations:
             route("/healthz", self._alive, "GET"),  # BentoML's name for it
             route("/readyz", self._ready, "GET"),
             route("/metrics", self._metrics, "GET"),
+        ]
+
+    def operations(self) -> list[Operation]:
+        text = {TEXT: Media({"type": "string"})}
+        return [
+            Operation(
+                method="get",
+                path="/v1/models",
+                tag="models",
+                summary="The models here.",
+                answer={JSON: Media(ModelList)},
+            ),
+            Operation(
+                method="get",
+                path="/v1/models/{model}",
+                tag="models",
+                summary="One model: its manifest without calibration scores, and how it stands.",
+                answer={JSON: Media(ModelSummary)},
+                problems=(404,),
+            ),
+            _probe("/", "A reminder of the paths.", text),
+            _probe("/livez", "Whether the process answers.", text),
+            _probe("/healthz", "The same, under BentoML's name for it.", text),
+            _probe("/readyz", "Whether all that can be served is warm, in all workers.", text),
+            Operation(
+                method="get",
+                path="/metrics",
+                tag="server",
+                summary="Figures for Prometheus.",
+                answer={TEXT: Media({"type": "string"})},
+            ),
         ]
 
     async def _index(self, request: Request) -> Response:
@@ -86,6 +154,12 @@ class Operations:
         # Not on the threads for pixels: who watches wants to know most while those are busy.
         figures = await asyncio.to_thread(self._deployment.render_metrics)
         return Response(figures, media_type=telemetry.CONTENT_TYPE)
+
+
+def _probe(path: str, summary: str, text: dict[str, Media]) -> Operation:
+    return Operation(
+        method="get", path=path, tag="server", summary=summary, answer=text, access="open"
+    )
 
 
 def _summary(model: Model) -> dict[str, Any]:
