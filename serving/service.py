@@ -22,6 +22,7 @@ from serving.attendance import ClientGone
 from serving.deployment import Deployment
 from serving.environment import checked_or_exit
 from serving.errors import ServingError
+from serving.routes import verb_operations
 from serving.routes.native import Native
 from serving.routes.parameters import FRAMES, STRENGTH, VARIATIONS
 from serving.scoring import FPR
@@ -136,4 +137,6 @@ async def _answer(verb: str, model: str, items: Sequence[Any], **given: Any) -> 
     return response
 
 
-Biject.add_asgi_middleware(in_front_of, deployment=DEPLOYMENT)  # type: ignore[attr-defined]
+Biject.add_asgi_middleware(  # type: ignore[attr-defined]
+    in_front_of, deployment=DEPLOYMENT, others=verb_operations.typed(SETTINGS)
+)

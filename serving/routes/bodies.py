@@ -26,8 +26,11 @@ MAX_ID: Final = 256  # characters
 MAX_FIELDS: Final = 64  # form fields beside the images: parameters are few
 _NPY_MAGIC: Final = b"\x93NUMPY"
 _NPY_TYPES: Final = ("application/x-npy", "application/npy")
+IMAGE_TYPES: Final = ("image/png", "image/jpeg", "image/webp", "image/bmp")
+FORM: Final = "multipart/form-data"
+FORM_FIELDS: Final = "application/x-www-form-urlencoded"
 # What clients say who do not say: curl's default for --data-binary is the form type.
-_UNSAID: Final = ("", "application/octet-stream", "application/x-www-form-urlencoded")
+_UNSAID: Final = ("", "application/octet-stream", FORM_FIELDS)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,7 +74,7 @@ def read(body: bytes, content_type: str, wanted: Wanted | None, *, max_items: in
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type == "application/json":
         return _from_json(body, wanted)
-    if media_type == "multipart/form-data" and wanted in ("images", None):
+    if media_type == FORM and wanted in ("images", None):
         return _from_multipart(body, content_type, wanted, max_items)
     if wanted is None:
         return _from_parameters(body, media_type)
@@ -102,7 +105,7 @@ def query(given: bytes) -> list[Given]:
 def _known(wanted: Wanted) -> str:
     types = ["application/json", "application/x-npy"]
     if wanted == "images":
-        types += ["image/png", "image/jpeg", "image/webp", "image/bmp", "multipart/form-data"]
+        types += [*IMAGE_TYPES, FORM]
     return ", ".join(types)
 
 
@@ -184,7 +187,7 @@ def _keys(pairs: Sequence[tuple[str, Any]]) -> Sequence[str]:
 def _from_parameters(body: bytes, media_type: str) -> Payload:
     if not body:
         return Payload()
-    if media_type != "application/x-www-form-urlencoded":
+    if media_type != FORM_FIELDS:
         raise UnsupportedType(
             f"Content-Type {media_type or 'missing'}; this reads application/json"
         )

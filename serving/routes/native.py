@@ -105,7 +105,7 @@ class Native:
 
     def operations(self) -> list[Operation]:
         """One for each route."""
-        return verb_operations.of(self._deployment.settings)
+        return verb_operations.native(self._deployment.settings)
 
     async def _answer(self, verb: str, request: Request) -> Response:
         """What POST is answered with."""
