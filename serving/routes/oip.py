@@ -138,7 +138,9 @@ class OpenInference:
 
     async def _index(self, request: Request) -> Response:
         body = await bodies.whole(request.receive)
-        only_ready = bool(body) and bodies.json_object(body).get("ready") is True
+        only_ready = bodies.json_object(body).get("ready", False) if body else False
+        if type(only_ready) is not bool:
+            raise BadRequest("ready must be true or false")
         found = [
             {
                 "name": name,

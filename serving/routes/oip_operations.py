@@ -142,11 +142,6 @@ class Statistics(TypedDict):
     model_stats: list[dict[str, Any]]
 
 
-_PICTURE: Final = {
-    "inputs": [{"name": "latents", "shape": [1, 2], "datatype": "FP32", "data": [0.5, -0.5]}]
-}
-
-
 def of(settings: Settings) -> list[Operation]:
     """The operations of this dialect."""
     config = {"type": "object", "description": "As Triton's model_config.proto has it."}
@@ -211,7 +206,7 @@ def _infer(start: str, number: int) -> Operation:
             {"name": "Content-Encoding", "in": "header", "schema": {"enum": list(_CODINGS)}},
             {"name": "Accept-Encoding", "in": "header", "schema": {"type": "string"}},
         ],
-        body={JSON: Media(InferenceRequest, _PICTURE), _BINARY: Media(binary)},
+        body={JSON: Media(InferenceRequest), _BINARY: Media(binary)},
         answer={JSON: Media(InferenceResponse), _BINARY: Media(binary)},
         answer_headers={LENGTH: _LENGTH_OF},
         problems=(404, 408, 415, 422, 429, 504),

@@ -15,7 +15,9 @@ _FORM: Final = "multipart/form-data"
 _PROBLEMS: Final = (404, 408, 429, 504)
 _SEED: Final = {"type": ["integer", "null"], "minimum": 0, "maximum": MAX_SEED}
 _MODEL: Final = {"type": "string", "description": "`NAME`, `NAME@VERSION` or `default`."}
+_ANY_MODEL: Final = {**_MODEL, "type": ["string", "null"], "default": "default"}
 _TEXT: Final = {"type": ["string", "null"]}
+_SIZE: Final = "^(auto|[1-9][0-9]*x[1-9][0-9]*)$"
 _IGNORED: Final = {
     IGNORED: {
         "description": "Fields of the request that made no difference.",
@@ -88,7 +90,11 @@ def of(settings: Settings) -> list[Operation]:
     number = {"type": ["integer", "null"], "minimum": 1, "maximum": settings.max_images}
     pictures = {
         "n": {**number, "default": 1},
-        "size": {**_TEXT, "description": "`auto`, or the size that the model makes."},
+        "size": {
+            **_TEXT,
+            "pattern": _SIZE,
+            "description": "`auto`, or the size that the model makes.",
+        },
         "response_format": {"enum": ["b64_json", None]},
         "user": {**_TEXT, "description": "Ignored."},
         "seed": {**_SEED, "description": "Ours: image i depends on (seed, i) alone."},
@@ -134,7 +140,11 @@ def of(settings: Settings) -> list[Operation]:
 
 
 def _embedding(settings: Settings) -> dict[str, Any]:
-    image = {"type": "string", "description": "A data URI or base64."}
+    image = {
+        "type": "string",
+        "format": "image-data-uri",
+        "description": "A data URI or base64.",
+    }
     vector = {"type": "array", "items": {"type": "number"}, "minItems": 1}
     several = {"minItems": 1, "maxItems": settings.max_images}
     return _object(
@@ -162,7 +172,7 @@ def _generation(pictures: Mapping[str, Any]) -> dict[str, Any]:
     return _object(
         {
             "prompt": {"type": "string", "description": "Ignored, but clients must send it."},
-            "model": _MODEL,
+            "model": _ANY_MODEL,
             **pictures,
             "truncation": {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": 1},
             "output_format": {"enum": ["png", None]},
@@ -179,7 +189,7 @@ def _variation(pictures: Mapping[str, Any]) -> dict[str, Any]:
     return _object(
         {
             "image": {"type": "string", "format": "binary"},
-            "model": _MODEL,
+            "model": {**_MODEL, "default": "default"},
             **fields,
             "strength": {"type": "number", "minimum": 0, "maximum": 10},
         },

@@ -15,7 +15,7 @@ import openai
 import pytest
 
 from http_api.test_limits import Gate, npy, until
-from http_api.test_vectors import make_line
+from lines import make_line
 from oracle import oracle_encode
 from serving.rendering import png
 

@@ -6,6 +6,7 @@ import io
 import json
 import struct
 import zlib
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from oracle import oracle_decode, oracle_encode, oracle_score
+from oracle import make_oracle, oracle_decode, oracle_encode, oracle_score
 
 Array = np.ndarray[Any, Any]
 IMAGES = np.random.default_rng(12).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
@@ -363,6 +364,33 @@ def test_the_index(client: httpx.Client, method: str) -> None:
         (name + graph, version) for name, version in wanted for graph in graphs
     ]
     assert {(one["state"], one["reason"]) for one in found} == {("READY", "")}
+
+
+def test_the_index_of_what_is_ready(client: httpx.Client) -> None:
+    ready = client.post("/v2/repository/index", json={"ready": True}).json()
+    assert ready == client.get("/v2/repository/index").json()
+    refusal(client.post("/v2/repository/index", json={"ready": 1}), 400)
+    refusal(client.post("/v2/repository/index", content=b"["), 400)
+
+
+def test_bundles_that_cannot_be_served_are_listed_with_the_reason(
+    serve: Any, tmp_path: Path
+) -> None:
+    make_oracle(tmp_path)
+    broken = make_oracle(tmp_path, name="broken")
+    (broken / "encode.onnx").write_bytes(b"no graph")
+    with serve(models=tmp_path) as running:
+        index = running.client.get("/v2/repository/index").json()
+        (one,) = [entry for entry in index if entry["name"] == "broken"]
+        assert one["state"] == "UNAVAILABLE"
+        assert "encode.onnx" in one["reason"]
+        found = running.client.post("/v2/repository/index", json={"ready": True}).json()
+        assert {entry["name"].partition(".")[0] for entry in found} == {"oracle"}
+        for path in ("", "/ready", "/config", "/stats"):
+            answer = running.client.get("/v2/models/broken" + path)
+            assert "broken@1 failed to load" in refusal(answer, 503)
+        refusal(running.client.post("/v2/models/broken/infer", json=asked()), 503)
+        assert len(running.client.get("/v2/models/stats").json()["model_stats"]) == 5
 
 
 def test_statistics_count_all_dialects_by_graph(serve: Any) -> None:
