@@ -21,17 +21,17 @@ from serving.errors import BadRequest, NotReady
 from serving.manifest import GraphInfo
 from serving.queueing import Array
 from serving.registry import Model
-from serving.routes import bodies, codings, intake, oip_operations, tensors
+from serving.routes import bodies, codings, intake, oip_models, oip_operations, tensors
 from serving.routes.bodies import Payload
 from serving.routes.native import SMALL, BatchRunner, route
 from serving.routes.oip_operations import LENGTH, STARTS
 from serving.routes.openapi import Operation
 from serving.routes.tensors import Inference
-from serving.tally import Spent, Tally
 
 T = TypeVar("T")
 _PLATFORM: Final = "onnxruntime_onnx"  # as Triton calls it, and its clients look for
 _EXTENSIONS: Final = ("binary_tensor_data", "model_configuration", "model_repository", "statistics")
+_MUCH: Final = 2**20  # bytes of tensors that are too many to look through on the event loop
 _BARE: Final = "encode"  # the graph that a bundle's bare name means
 
 
@@ -99,8 +99,8 @@ class OpenInference:
                 "name": name,
                 "versions": versions,
                 "platform": _PLATFORM,
-                "inputs": [_described(tensor) for tensor in info.inputs],
-                "outputs": [_described(tensor) for tensor in info.outputs],
+                "inputs": [oip_models.described(tensor) for tensor in info.inputs],
+                "outputs": [oip_models.described(tensor) for tensor in info.outputs],
             }
         )
 
@@ -116,8 +116,8 @@ class OpenInference:
                 "backend": "onnxruntime",
                 "version_policy": {"specific": {"versions": [model.version]}},
                 "max_batch_size": self._deployment.settings.max_images,
-                "input": [_configured(tensor) for tensor in info.inputs],
-                "output": [_configured(tensor) for tensor in info.outputs],
+                "input": [oip_models.configured(tensor) for tensor in info.inputs],
+                "output": [oip_models.configured(tensor) for tensor in info.outputs],
                 "instance_group": [{"name": name, "kind": kind, "count": engine.workers}],
                 "dynamic_batching": {},
             }
@@ -125,11 +125,11 @@ class OpenInference:
 
     async def _stats(self, request: Request) -> Response:
         name, model, graph = self._asked(request)
-        return _json({"model_stats": [_statistics(name, model, graph)]})
+        return _json({"model_stats": [oip_models.statistics(name, model, graph)]})
 
     async def _all_stats(self, request: Request) -> Response:
         found = [
-            _statistics(name, model, graph)
+            oip_models.statistics(name, model, graph)
             for model in self._deployment.registry.models
             for name, graph in _names(model)
             if model.loaded is not None
@@ -186,7 +186,7 @@ class OpenInference:
             )
         length = _json_length(headers.get(LENGTH), len(body))
         return await self._aside(
-            length > SMALL,
+            length > SMALL or len(body) > _MUCH,
             lambda: tensors.parse(body, length, graph, max_rows=settings.max_images),
         )
 
@@ -208,9 +208,9 @@ class OpenInference:
             body, length = tensors.render(head, infos, arrays, asked.outputs)
             return codings.encoded(body, coding) if coding else body, length
 
-        slow = coding or not all(one.binary for one in asked.outputs)
         size = sum(arrays[one.index].nbytes for one in asked.outputs)
-        body, length = await self._aside(bool(slow) and size > SMALL, rendered)
+        plain = not coding and all(one.binary for one in asked.outputs)
+        body, length = await self._aside(size > (_MUCH if plain else SMALL), rendered)
         headers = {"Content-Encoding": coding} if coding else {}
         if length is None:
             return Response(body, headers=headers, media_type="application/json")
@@ -244,54 +244,6 @@ def _json_length(given: str | None, size: int) -> int:
     if not given.isdecimal() or len(given) > 18 or int(given) > size:
         raise BadRequest(f"{LENGTH} is {given[:40]!r}, the body has {size} bytes")
     return int(given)
-
-
-def _described(tensor: TensorInfo) -> dict[str, Any]:
-    return {
-        "name": tensor.name,
-        "datatype": tensors.DATATYPES[tensor.dtype],
-        "shape": [-1, *tensor.shape[1:]],
-    }
-
-
-def _configured(tensor: TensorInfo) -> dict[str, Any]:
-    datatype = "TYPE_" + tensors.DATATYPES[tensor.dtype]
-    return {"name": tensor.name, "data_type": datatype, "dims": list(tensor.shape[1:])}
-
-
-def _statistics(name: str, model: Model, graph: str) -> dict[str, Any]:
-    """What Triton says of a model: counts, and nanoseconds."""
-    tally: Tally = model.ready.tally
-    figures, batches = tally.of(graph), tally.batches(graph)
-    none = Spent()
-    return {
-        "name": name,
-        "version": str(model.version),
-        "last_inference": round(figures.last * 1e3),
-        "inference_count": sum(rows * count for rows, count, _ in batches),
-        "execution_count": sum(count for _, count, _ in batches),
-        "inference_stats": {
-            "success": _spent(figures.success),
-            "fail": _spent(figures.fail),
-            "queue": _spent(figures.queue),
-            "compute_input": _spent(none),
-            "compute_infer": _spent(figures.compute),
-            "compute_output": _spent(none),
-        },
-        "batch_stats": [
-            {
-                "batch_size": rows,
-                "compute_input": _spent(none),
-                "compute_infer": _spent(Spent(count, seconds)),
-                "compute_output": _spent(none),
-            }
-            for rows, count, seconds in batches
-        ],
-    }
-
-
-def _spent(spent: Spent) -> dict[str, int]:
-    return {"count": spent.count, "ns": round(spent.seconds * 1e9)}
 
 
 @functools.cache

@@ -393,6 +393,26 @@ def test_bundles_that_cannot_be_served_are_listed_with_the_reason(
         assert len(running.client.get("/v2/models/stats").json()["model_stats"]) == 5
 
 
+def test_probes_while_the_server_drains(serve: Any) -> None:
+    with serve(api_keys=("k",)) as running:
+        running.deployment.draining = True
+        assert running.client.get("/v2/health/live").json() == {"live": True}
+        answer = running.client.get("/v2/health/ready")
+        assert "shutting down" in refusal(answer, 503)
+        assert answer.headers["retry-after"]
+        assert "shutting down" in refusal(running.client.post(INFER, json=asked()), 503)
+
+
+def test_as_many_rows_as_there_may_be(client: httpx.Client) -> None:
+    many = np.tile(IMAGES, (1365, 1, 1, 1))
+    sent = binary(sized(many.nbytes, shape=list(many.shape)), many.tobytes())
+    (output,) = post(client, **sent).json()["outputs"]
+    np.testing.assert_allclose(floats(output), np.tile(CODES, (1365, 1)), atol=1e-5)
+    more = np.zeros((4097, 8, 8, 3), np.uint8)
+    sent = binary(sized(more.nbytes, shape=list(more.shape)), more.tobytes())
+    assert "at most 4,096 rows" in refusal(client.post(INFER, **sent), 413)
+
+
 def test_statistics_count_all_dialects_by_graph(serve: Any) -> None:
     with serve() as running:
         client = running.client
