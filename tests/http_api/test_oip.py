@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import struct
+import tracemalloc
 import zlib
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ import pytest
 from PIL import Image
 
 from oracle import make_oracle, oracle_decode, oracle_encode, oracle_score
+from serving.errors import TooLarge
+from serving.manifest import GraphInfo, TensorInfo
+from serving.routes import codings, tensors
 
 Array = np.ndarray[Any, Any]
 IMAGES = np.random.default_rng(12).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
@@ -109,6 +113,33 @@ def test_floats_that_lie_across_boundaries(client: httpx.Client, before: int) ->
     assert output["datatype"] == "UINT8"
     made = np.array(output["data"]).reshape(output["shape"])
     assert np.abs(made - oracle_decode(CODES)).max() <= 1
+
+
+@pytest.mark.parametrize("before", range(4))
+def test_binary_tensors_are_read_where_they_lie(before: int) -> None:
+    tensor = TensorInfo(name="z", dtype="float32", shape=("N", 2))
+    graph = GraphInfo(file="", sha256="", inputs=(tensor,), outputs=())
+    parameters = {"binary_data_size": 16}
+    given = {"name": "z", "shape": [2, 2], "datatype": "FP32", "parameters": parameters}
+    said = json.dumps({"id": "x" * before, "inputs": [given]}).encode()
+    body = said + np.arange(4, dtype="<f4").tobytes()
+    (array,) = tensors.parse(body, len(said), graph, max_rows=2).inputs
+    assert isinstance(array, np.ndarray)
+    assert array.tolist() == [[0, 1], [2, 3]]
+    assert array.flags.aligned  # or it would be slow, and on some machines not work at all
+    whole = np.frombuffer(body, np.uint8)
+    fits = (whole.ctypes.data + len(said)) % 4 == 0
+    assert np.shares_memory(array, whole) == fits
+
+
+def test_no_more_is_unpacked_than_is_allowed() -> None:
+    bomb = gzip.compress(bytes(50_000_000))
+    tracemalloc.start()
+    with pytest.raises(TooLarge):
+        codings.decoded(bomb, "gzip", limit=100_000)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 2_000_000
 
 
 def test_outputs_are_chosen_in_the_order_asked_for(client: httpx.Client) -> None:

@@ -90,6 +90,17 @@ def test_infinitys_word_for_images_is_understood(ai: openai.OpenAI) -> None:
         ai.embeddings.create(model="oracle", input="x", extra_body={"modality": "text"})
 
 
+def test_what_is_null_is_not_given(client: httpx.Client) -> None:
+    nothing = {"user": None, "dimensions": None, "encoding_format": None, "modality": None}
+    answer = client.post("/v1/embeddings", json={**EMBED, **nothing})
+    assert answer.status_code == 200, answer.text
+    np.testing.assert_allclose(answer.json()["data"][0]["embedding"], CODES[0], atol=1e-5)
+    assert "x-biject-ignored" not in answer.headers
+    nothing = {"model": None, "n": None, "seed": None, "size": None, "quality": None}
+    answer = client.post("/v1/images/generations", json={"prompt": "", **nothing})
+    assert answer.headers["x-biject-ignored"] == "prompt"
+
+
 def test_images_are_generated_from_a_seed(ai: openai.OpenAI) -> None:
     raw = ai.images.with_raw_response.generate(
         model="oracle",
