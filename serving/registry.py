@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from serving import memory, tuning
 from serving.batching import Batcher
@@ -187,18 +187,16 @@ class Registry:
         engine.warm_up()
         tally = Tally()
         batcher = Batcher(
-            engine.run,
+            tally.watched(engine.run),
             plan=tuning.costs_of(engine, settings.cache),
             queue_limit=settings.queue_images,
             workers=engine.workers,
-            on_batch=self._counting(model.name, tally),
+            on_batch=self._counting(model.name),
         )
         return Loaded(bundle=bundle, engine=engine, batcher=batcher, tally=tally)
 
-    def _counting(self, name: str, tally: Tally) -> Callable[[str, int, float], None]:
-        def count(graph: str, rows: int, seconds: float) -> None:
-            tally.computed(graph, rows, seconds)
-            if self._on_batch is not None:
-                self._on_batch(name, graph, rows, seconds)
-
-        return count
+    def _counting(self, name: str) -> Callable[[str, int, float], Any] | None:
+        count = self._on_batch
+        if count is None:
+            return None
+        return lambda graph, rows, seconds: count(name, graph, rows, seconds)

@@ -3,9 +3,11 @@
 import threading
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from serving.queueing import Answer
+from serving.batching import Run
+from serving.queueing import Answer, Array
 
 
 @dataclass(slots=True)
@@ -50,12 +52,20 @@ class Tally:
             found = self._graphs[graph].batches.items()
             return sorted((rows, spent.count, spent.seconds) for rows, spent in found)
 
-    def computed(self, graph: str, rows: int, seconds: float) -> None:
-        """Note a batch; on an engine thread."""
-        with self._lock:
-            figures = self._graphs[graph]
-            figures.batches.setdefault(rows, Spent()).add(seconds)
-            figures.last = time.time()
+    def watched(self, run: Run) -> Run:
+        """The same as `run`, which computes a batch, but noted if it succeeds."""
+
+        def noted(graph: str, inputs: Sequence[Array], /) -> list[Array]:
+            begin = time.monotonic()
+            outputs = run(graph, inputs)
+            seconds = time.monotonic() - begin
+            with self._lock:
+                figures = self._graphs[graph]
+                figures.batches.setdefault(len(inputs[0]), Spent()).add(seconds)
+                figures.last = time.time()
+            return outputs
+
+        return noted
 
     def answered(self, graph: str, answer: Answer) -> None:
         """Note a request that succeeded."""

@@ -112,6 +112,30 @@ def test_a_full_queue_is_a_rate_limit_and_the_client_comes_back(
         assert first.result().status_code == waits.result().status_code == 200
 
 
+def test_the_dialects_meet_in_one_batch(serve: Callable[..., Any], gate: Gate) -> None:
+    with serve(threads=1) as running, ThreadPoolExecutor(4) as pool:
+        base = f"http://127.0.0.1:{running.port}"
+        native = f"{base}/v1/models/oracle/encode"
+        gate.open.clear()
+        first = pool.submit(httpx.post, native, content=npy(1), headers=NPY)
+        gate.waiting.acquire()
+        batcher = running.deployment.registry.get("oracle").ready.batcher
+        pixels = {"name": "images", "shape": [1, 8, 8, 3], "datatype": "UINT8"}
+        document = {"inputs": [{**pixels, "data": IMAGES[:1].tolist()}]}
+        waits = [
+            pool.submit(httpx.post, native, json={"images": URIS}),
+            pool.submit(httpx.post, f"{base}/v2/models/oracle/infer", json=document),
+            pool.submit(
+                httpx.post, f"{base}/v1/embeddings", json={"model": "oracle", "input": URIS}
+            ),
+        ]
+        until(lambda: batcher.queued == 5)
+        gate.rows.clear()
+        gate.open.set()
+        assert [one.result().status_code for one in (first, *waits)] == [200] * 4
+        assert gate.rows == [1, 5]
+
+
 def test_a_deadline_and_the_end_of_the_server(serve: Callable[..., Any], gate: Gate) -> None:
     with serve(threads=1) as running, talking_to(running) as ai:
         gate.open.clear()
