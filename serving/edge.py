@@ -35,7 +35,7 @@ from serving.errors import (
 from serving.telemetry import Trace
 
 _HEALTH: Final = frozenset({"/livez", "/readyz", "/healthz", "/v2/health/live", "/v2/health/ready"})
-OPEN_PATHS: Final = _HEALTH | {"/"}  # never want a key
+OPEN_PATHS: Final = _HEALTH | {"/", "/docs", "/openapi.json"}  # never want a key
 _WHILE_DRAINING: Final = _HEALTH | {"/metrics"}
 _ERROR_BODY: Final = 65_536  # bytes of a framework's error that are read to reword it
 _FIRST_ERROR: Final = 400

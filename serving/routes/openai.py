@@ -35,7 +35,7 @@ _OURS: Final[Mapping[str, tuple[str, ...]]] = {  # parameters of the verb that p
     "sample": ("n", "seed", "truncation"),
     "vary": ("n", "seed", "strength"),
 }
-# Fields that a request may have beside: what they may say, or () for whatever it is.
+# Fields that a request may have beside: what they may say, or () for any text.
 _THEIRS: Final[Mapping[str, Mapping[str, tuple[object, ...]]]] = {
     "encode": {"user": (), "modality": ("image",)},
     "sample": {
@@ -106,11 +106,10 @@ class OpenAI:
         trace = telemetry.current()
         async with attended(request.receive, trace.deadline):
             fields = await self._fields(body, request)
-            if not isinstance(_wanted("prompt", fields), str):
-                raise _at_fault("prompt", BadRequest("prompt must be text"))
+            prompt = _wanted("prompt", fields)
             model = self._model(fields.pop("model", "default"), "sample")
             size = _size(model, fields)
-            values, ignored = self._parameters("sample", {"prompt": "", **fields})
+            values, ignored = self._parameters("sample", {"prompt": prompt, **fields})
             made = await verbs.sample(BatchRunner(model, trace), model.manifest, **values)
             return await self._images(model, made, size, ignored)
 
@@ -180,6 +179,8 @@ class OpenAI:
                         f"unknown field {name[:60]!r}; known: {', '.join([*by_name, *theirs])}"
                     )
                 elif not theirs[name]:
+                    if not isinstance(value, str):
+                        raise BadRequest(f"{name} must be text")
                     ignored.append(name)
                 elif value not in theirs[name]:
                     choices = ", ".join(str(orjson.dumps(one), "utf-8") for one in theirs[name])

@@ -120,7 +120,6 @@ class Media:
 
     schema: Any  # a JSON schema, or a type that pydantic knows
     example: Any = None
-    encoding: Json | None = None  # of a form's fields
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -240,7 +239,6 @@ def _content(bodies: Mapping[str, Media], schemas: Mapping[int, Json]) -> Json:
         media_type: {
             "schema": schemas[id(media.schema)],
             **({} if media.example is None else {"example": media.example}),
-            **({} if media.encoding is None else {"encoding": media.encoding}),
         }
         for media_type, media in bodies.items()
     }

@@ -118,6 +118,8 @@ def parse(known: Sequence[Parameter], given: Iterable[Given]) -> dict[str, Any]:
 def _integer(given: object, text: bool) -> int | None:
     if text:
         return int(str(given)) if _INTEGER.fullmatch(str(given)) else None
+    if isinstance(given, float) and given.is_integer():
+        return int(given)  # JSON knows one kind of number: 3.0 is 3
     return given if isinstance(given, int) and not isinstance(given, bool) else None
 
 

@@ -22,7 +22,8 @@ _PIXEL: Final = (
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgAB"
     "SK+kcQAAAABJRU5ErkJggg=="
 )
-_BINARY: Final[Json] = {"type": "string", "format": "binary"}
+_FILE: Final[Json] = {"type": "string", "format": "binary"}  # in a form
+_BYTES: Final[Json] = {}  # of a media type: OpenAPI 3.1 has no more to say of it
 _SUMMARIES: Final[Mapping[str, str]] = MappingProxyType(
     {
         "encode": "E(x): latents of images.",
@@ -159,20 +160,20 @@ def _bodies(verb: str, settings: Settings) -> Iterator[tuple[str, Media]]:
         yield FORM_FIELDS, Media(form)
         yield FORM, Media(form)
         return
-    yield NPY, Media(_BINARY)
+    yield NPY, Media(_BYTES)
     if verb == "decode":
         return
-    files = {"type": "array", "items": _BINARY, **_counts(verb, settings)}
+    files = {"type": "array", "items": _FILE, **_counts(verb, settings)}
     form = {
         "type": "object",
         "properties": {"images": files, **fields},
         "required": ["images"],
         "additionalProperties": False,
     }
-    yield FORM, Media(form, encoding={"images": {"contentType": ", ".join(IMAGE_TYPES)}})
+    yield FORM, Media(form)
     if verb != "interpolate":  # which wants more than one
         for media_type in IMAGE_TYPES:
-            yield media_type, Media(_BINARY)
+            yield media_type, Media(_BYTES)
 
 
 def _json_body(verb: str, settings: Settings, more: Json, *, images_only: bool = False) -> Json:
@@ -248,7 +249,7 @@ def _answers(verb: str) -> Mapping[str, Media]:
         elif media_type == NDJSON:
             forms[NDJSON] = Media({"type": "string", "description": _LINES})
         else:
-            forms[media_type] = Media(_BINARY)
+            forms[media_type] = Media(_BYTES)
     return forms
 
 

@@ -180,6 +180,7 @@ FILE = {"image": b"x"}
         ("embeddings", wrong(EMBED, prompt="x"), 400, "prompt", None, "unknown field 'prompt'"),
         ("images/generations", wrong(MAKE, prompt=...), 400, "prompt", None, "is missing"),
         ("images/generations", wrong(MAKE, prompt=7), 400, "prompt", None, "must be text"),
+        ("images/generations", wrong(MAKE, user=7), 400, "user", None, "must be text"),
         ("images/generations", wrong(MAKE, n=0), 400, "n", None, "at least 1"),
         ("images/generations", wrong(MAKE, n=10**9), 400, "n", None, "at most 4096"),
         ("images/generations", wrong(MAKE, n="3"), 400, "n", None, "a whole number"),
