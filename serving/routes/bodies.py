@@ -7,7 +7,7 @@ thread.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal
 from urllib.parse import parse_qsl
 
 import orjson
@@ -17,7 +17,8 @@ from python_multipart.multipart import parse_options_header
 from starlette.types import Receive
 
 from serving.containers import kind_of
-from serving.errors import BadRequest, TooLarge, UnsupportedType
+from serving.errors import BadRequest, UnsupportedType
+from serving.routes.form_parts import FormPart, FormParts
 from serving.routes.parameters import Given
 
 Wanted = Literal["images", "vectors", "latents"]
@@ -42,14 +43,6 @@ class Payload:
     npy: bytes | None = None
     given: Sequence[Given] = ()
     ids: Sequence[str | None] | None = None  # what the caller calls its items, where it says so
-
-
-class FormPart(NamedTuple):
-    """One field of a form."""
-
-    name: str
-    data: bytes
-    filename: str | None  # None: it is no file
 
 
 async def whole(receive: Receive) -> bytes:
@@ -220,7 +213,7 @@ def form_parts(body: bytes, content_type: str, *, max_parts: int) -> list[FormPa
     Raises BadRequest if it is malformed or cut off, TooLarge for more than `max_parts`.
     """
     boundary = parse_options_header(content_type)[1].get(b"boundary", b"")
-    collector = _Parts(max_parts)
+    collector = FormParts(max_parts)
     try:
         parser = MultipartParser(
             boundary,
@@ -241,59 +234,6 @@ def form_parts(body: bytes, content_type: str, *, max_parts: int) -> list[FormPa
     if not boundary or not collector.finished:
         raise BadRequest("malformed multipart/form-data: it ends before its closing boundary")
     return collector.parts
-
-
-class _Parts:
-    """What the parser tells, collected."""
-
-    def __init__(self, max_parts: int) -> None:
-        self.parts: list[FormPart] = []
-        self.finished = False
-        self._max_parts = max_parts
-        self._begin_header()
-        self._disposition = b""
-        self._pieces: list[bytes] = []
-
-    def _begin_header(self) -> None:
-        self._field = b""
-        self._value = b""
-
-    def begin(self) -> None:
-        if len(self.parts) >= self._max_parts:
-            raise TooLarge(f"more than {self._max_parts} parts in one form")
-        self._disposition = b""
-        self._pieces = []
-
-    def header_field(self, data: bytes, start: int, end: int) -> None:
-        self._field += data[start:end]
-
-    def header_value(self, data: bytes, start: int, end: int) -> None:
-        self._value += data[start:end]
-
-    def header_end(self) -> None:
-        if self._field.lower() == b"content-disposition":
-            self._disposition = self._value
-        self._begin_header()
-
-    def data(self, data: bytes, start: int, end: int) -> None:
-        self._pieces.append(data[start:end])
-
-    def end(self) -> None:
-        kind, options = parse_options_header(self._disposition)
-        name = options.get(b"name")
-        if kind != b"form-data" or name is None:
-            raise BadRequest("malformed multipart/form-data: a part without a name")
-        filename = options.get(b"filename")
-        self.parts.append(
-            FormPart(
-                name.decode("utf-8", "replace"),
-                b"".join(self._pieces),
-                None if filename is None else filename.decode("utf-8", "replace"),
-            )
-        )
-
-    def finish(self) -> None:
-        self.finished = True
 
 
 def _json_type(value: object) -> str:

@@ -6,8 +6,9 @@ there is no `usage`.
 """
 
 import asyncio
+import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
 from typing import Final
 
@@ -37,7 +38,7 @@ class Stream(StreamingResponse):
     def __init__(
         self,
         first: bytes,
-        rest: AsyncIterator[bytes],
+        rest: AsyncGenerator[bytes, None],
         receive: Receive,
         trace: Trace,
         headers: dict[str, str],
@@ -55,7 +56,10 @@ class Stream(StreamingResponse):
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         last = b""
         try:
-            async with attended(self._request, self._trace.deadline):
+            async with (
+                contextlib.aclosing(self._rest),
+                attended(self._request, self._trace.deadline),
+            ):
                 await say(self._first)
                 async for text in self._rest:
                     await say(text)
@@ -70,7 +74,7 @@ async def pieces(
     prepared: Prepared,
     runner: Callable[[Faults], Runner],
     context: Context,
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes, None]:
     """The lines of the answer, some at a time; whoever stops asking stops the work.
 
     `runner` makes that of one piece, from those of its rows that are known to have failed; it adds

@@ -34,7 +34,7 @@ def printed(place: Place) -> list[list[str] | RuntimeError]:
 def test_each_prints_what_is_shown(printed: list[list[str] | RuntimeError], number: int) -> None:
     lines, shown = printed[number], STEPS[number].output
     assert not isinstance(lines, RuntimeError), lines
-    assert len(shown) == len(lines), f"run fill_readme.py; it prints: {lines}"
+    assert len(shown) == len(lines), f"run fill_documents.py; it prints: {lines}"
     assert [pair for pair in zip(shown, lines, strict=True) if not agree(*pair)] == []
 
 

@@ -1,6 +1,6 @@
-"""Write into README.md and docs/recipes.md what their commands and programs print.
+"""Write into README.md, docs/api.md and docs/recipes.md what their commands and programs print.
 
-    python tests/documentation/fill_readme.py
+    python tests/documentation/fill_documents.py
 
 Starts a server with the models that ship, runs them as the tests do, and cuts long lines.
 """
@@ -20,16 +20,17 @@ def main() -> None:
         folder = Path(name)
         console.furnish(folder)
         with console.server(folder) as port:
-            readme = console.filled(
-                console.README.read_text(encoding="utf-8"),
-                lambda command: console.run(command, folder=folder, port=port),
-            )
+            for document in console.DOCUMENTS:
+                text = console.filled(
+                    document.read_text(encoding="utf-8"),
+                    lambda command: console.run(command, folder=folder, port=port),
+                )
+                document.write_text(text, encoding="utf-8")
             place = Place(folder, port)
             book = recipes.filled(
                 recipes.RECIPES.read_text(encoding="utf-8"), lambda step: recipes.run(step, place)
             )
-    console.README.write_text(readme, encoding="utf-8")
-    recipes.RECIPES.write_text(book, encoding="utf-8")
+            recipes.RECIPES.write_text(book, encoding="utf-8")
 
 
 if __name__ == "__main__":
