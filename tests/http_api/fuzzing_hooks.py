@@ -105,9 +105,7 @@ def before_call(context: Any, case: Any, kwargs: dict[str, Any]) -> None:
     for given in (query, body):
         if given.get("frames") is not None:  # of all legs no more than 256
             given["frames"] = min(int(given["frames"]), 16)
-        if (
-            given.get("truncation") is not None
-        ):  # nearly 0 is 0 to a processor that flushes such numbers
+        if given.get("truncation") is not None:  # nearly 0 is 0 to some processors
             given["truncation"] = max(float(given["truncation"]), 1e-30)
 
 
