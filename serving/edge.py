@@ -50,6 +50,8 @@ _CORS: Final[Mapping[str, Any]] = MappingProxyType(
             "Retry-After",
             "Inference-Header-Content-Length",
             "X-Biject-Ignored",
+            "ETag",
+            "Preference-Applied",
         ),
     }
 )

@@ -6,9 +6,8 @@ engine directly.  Shapes: images uint8 [N, H, W, C] (vectors: float32 [N, D]), l
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from serving import latents as latent_space
 from serving import scoring
@@ -53,8 +52,7 @@ def first_graph(verb: str) -> str:
     return _FIRST.get(verb, verb)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Prepared:
+class Prepared(NamedTuple):
     """A verb at work: what its answer is made of, row by row."""
 
     verb: str

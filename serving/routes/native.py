@@ -3,10 +3,9 @@
 import functools
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from http import HTTPStatus
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -39,6 +38,7 @@ from serving.routes.streaming import Stream
 from serving.telemetry import Trace
 
 SMALL: Final = 65_536  # bytes of body that are taken apart on the event loop itself
+_WHOLE: Final = ("image/", "application/x-npy")  # types of bodies that are not taken apart
 _IN_PARTS: Final = (answers.JSON, answers.NDJSON)  # formats with a place for what is wrong
 _PLAIN: Final[Mapping[str, str]] = MappingProxyType({"Vary": "Accept"})
 _PARTIAL: Final[Mapping[str, str]] = MappingProxyType(
@@ -86,6 +86,12 @@ class _Endpoint:
         await response(scope, receive, send)
 
 
+def _header(scope: Scope, wanted: bytes) -> str:
+    """A header's value; of one given several times all, with commas."""
+    given = [value for name, value in scope["headers"] if name == wanted]
+    return b",".join(given).decode("latin-1")
+
+
 class Native:
     """The routes of this dialect over one deployment."""
 
@@ -112,9 +118,11 @@ class Native:
         trace, model, media_type, given = self._begin(verb, request)
         body = await bodies.whole(request.receive)
         self._check_time(verb, model, trace)
-        partial = media_type in _IN_PARTS and preferred(request.headers.get("prefer", ""))
+        partial = media_type in _IN_PARTS and preferred(_header(request.scope, b"prefer"))
         async with attended(request.receive, trace.deadline):
-            payload = await self._payload(verb, model, body, request.headers)
+            payload = await self._payload(
+                verb, model, body, _header(request.scope, b"content-type")
+            )
             values = self._values(verb, model, [*given, *payload.given])
             asked = _Asked(verb, model, trace, values, media_type, partial)
             headers = _PARTIAL if partial else _PLAIN
@@ -139,7 +147,7 @@ class Native:
             media_type,
             private=bool(self._deployment.settings.api_keys),
         )
-        known = request.headers.get("if-none-match", "")
+        known = _header(request.scope, b"if-none-match")
         if known and "ETag" in headers and caching.holds(known, headers["ETag"]):
             return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
         self._check_time("sample", model, trace)
@@ -174,7 +182,7 @@ class Native:
         trace = telemetry.current()
         model = self._model(request.path_params["model"], verb, trace)
         offered = answers.formats(verb, model.manifest)
-        media_type = answers.negotiate(",".join(request.headers.getlist("accept")), offered)
+        media_type = answers.negotiate(_header(request.scope, b"accept"), offered)
         return trace, model, media_type, bodies.query(request.scope["query_string"])
 
     def _check_time(self, verb: str, model: Model, trace: Trace) -> None:
@@ -191,25 +199,23 @@ class Native:
         trace.model, trace.verb = model.name, verb
         return model
 
-    async def _payload(
-        self, verb: str, model: Model, body: bytes, headers: Mapping[str, str]
-    ) -> Payload:
+    async def _payload(self, verb: str, model: Model, body: bytes, content_type: str) -> Payload:
         wanted = intake.kind_wanted(verb, model.manifest)
-        content_type = headers.get("content-type", "")
         limit = self._deployment.settings.max_images
 
         def read() -> Payload:
             return bodies.read(body, content_type, wanted, max_items=limit)
 
-        return read() if len(body) <= SMALL else await self._deployment.aside(read)
+        quick = len(body) <= SMALL or content_type.startswith(_WHOLE)
+        return read() if quick else await self._deployment.aside(read)
 
-    def _values(self, verb: str, model: Model, given: Sequence[Given]) -> dict[str, Any]:
+    def _values(self, verb: str, model: Model, given: Sequence[Given]) -> Mapping[str, Any]:
         """The verb's parameters, checked against the server's limits and the model's terms."""
         settings = self._deployment.settings
-        values = parameters.parse(
-            parameters.known(verb, max_images=settings.max_images, max_frames=settings.max_frames),
-            given,
-        )
+        limits = {"max_images": settings.max_images, "max_frames": settings.max_frames}
+        if not given:
+            return parameters.defaults(verb, **limits)
+        values = parameters.parse(parameters.known(verb, **limits), given)
         terms = model.manifest.score.terms
         if values.get("by") is not None and values["by"] not in terms:
             raise Unprocessable(f"by must be one of {', '.join(terms)}, got {values['by'][:60]!r}")
@@ -259,8 +265,7 @@ class Native:
         return rows, failed
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
+class _Asked(NamedTuple):
     """A request, understood."""
 
     verb: str

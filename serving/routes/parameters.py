@@ -272,3 +272,11 @@ def known(
             _SEED,
         ),
     }[verb]
+
+
+@functools.cache
+def defaults(
+    verb: str, *, max_images: int | None = None, max_frames: int | None = None
+) -> Mapping[str, Any]:
+    """What a request without parameters means; most have none."""
+    return MappingProxyType(parse(known(verb, max_images=max_images, max_frames=max_frames), ()))

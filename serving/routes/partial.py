@@ -17,7 +17,8 @@ _AT_ONCE: Final = 64  # rows that are tried one by one
 
 def preferred(prefer: str) -> bool:
     """Whether this Prefer header names it."""
-    return any(part.partition(";")[0].strip().lower() == PREFERENCE for part in prefer.split(","))
+    parts = prefer.split(",") if prefer else ()
+    return any(part.partition(";")[0].strip().lower() == PREFERENCE for part in parts)
 
 
 class Lenient:

@@ -81,7 +81,7 @@ async def pieces(
     to them what fails on the way.
     """
     count = len(prepared.rows)
-    total, alone = prepared.usage, replace(prepared, usage=NOTHING)
+    total, alone = prepared.usage, prepared._replace(usage=NOTHING)
 
     async def piece(start: int) -> tuple[Result, bytes]:
         stop = min(start + PIECE, count)
