@@ -8,6 +8,7 @@ from serving.batching import Batcher
 from serving.bundle import Bundle, Manifest
 from serving.engine import Engine
 from serving.errors import NotReady
+from serving.tally import Tally
 
 State = Literal["loading", "ready", "failed", "unloaded"]
 
@@ -19,6 +20,7 @@ class Loaded:
     bundle: Bundle
     engine: Engine
     batcher: Batcher
+    tally: Tally
 
 
 @dataclass(kw_only=True, slots=True, eq=False)

@@ -15,6 +15,7 @@ from serving.engine import Engine
 from serving.errors import BundleError, DeviceError, NotFound, NotReady
 from serving.model import Loaded, Model
 from serving.settings import Settings
+from serving.tally import Tally
 from serving.verbs import check_inputs
 
 __all__ = ["Loaded", "Model", "Registry"]
@@ -261,14 +262,15 @@ class Registry:
         settings = self._settings
         engine = Engine(bundle, device=settings.device, threads=settings.threads, slot=self.slot)
         engine.warm_up()
+        tally = Tally()
         batcher = Batcher(
-            engine.run,
+            tally.watched(engine.run),
             plan=tuning.costs_of(engine, settings.cache),
             queue_limit=settings.queue_images,
             workers=engine.workers,
             on_batch=self._counting(model.name),
         )
-        return Loaded(bundle=bundle, engine=engine, batcher=batcher)
+        return Loaded(bundle=bundle, engine=engine, batcher=batcher, tally=tally)
 
     def _counting(self, name: str) -> Callable[[str, int, float], Any] | None:
         count = self._on_batch

@@ -1,6 +1,7 @@
 """The native dialect: POST /v1/models/{model}/{verb}, and what BentoML's typed methods share."""
 
 import functools
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 from types import MappingProxyType
@@ -50,13 +51,19 @@ class BatchRunner:
 
     def __init__(self, model: Model, trace: Trace) -> None:
         self._manifest = model.manifest
-        self._batcher = model.ready.batcher
+        self._loaded = model.ready
         self._trace = trace
 
     async def run(self, graph: str, *inputs: Array) -> Answer:
         """The graph's outputs, merged with other requests' on the way."""
         verbs.check_graph(self._manifest, graph)
-        answer = await self._batcher.submit(graph, inputs, self._trace.deadline)
+        begin, tally = time.monotonic(), self._loaded.tally
+        try:
+            answer = await self._loaded.batcher.submit(graph, inputs, self._trace.deadline)
+        except ServingError:
+            tally.failed(graph, time.monotonic() - begin)
+            raise
+        tally.answered(graph, answer)
         self._trace.queue_ms += answer.queue_ms
         self._trace.compute_ms += answer.compute_ms
         return answer
