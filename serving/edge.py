@@ -3,14 +3,13 @@
 A plain ASGI middleware, so that it covers BentoML's own routes as well as ours, and costs little.
 """
 
-import asyncio
 import functools
 import hashlib
 import hmac
 import logging
 import re
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -21,7 +20,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving import logs, problems, telemetry
-from serving.attendance import CLIENT_GONE, ClientGone
+from serving.attendance import CLIENT_GONE, ClientGone, in_time
 from serving.deployment import Deployment
 from serving.errors import (
     BadRequest,
@@ -34,8 +33,9 @@ from serving.errors import (
 )
 from serving.telemetry import Trace
 
-OPEN_PATHS: Final = frozenset({"/", "/livez", "/readyz", "/healthz"})  # never want a key
-_WHILE_DRAINING: Final = frozenset({"/livez", "/readyz", "/healthz", "/metrics"})
+_HEALTH: Final = frozenset({"/livez", "/readyz", "/healthz", "/v2/health/live", "/v2/health/ready"})
+OPEN_PATHS: Final = _HEALTH | {"/", "/docs", "/openapi.json"}  # never want a key
+_WHILE_DRAINING: Final = _HEALTH | {"/metrics"}
 _ERROR_BODY: Final = 65_536  # bytes of a framework's error that are read to reword it
 _FIRST_ERROR: Final = 400
 _ARRIVING: Final = 8  # longest bodies that may be half here: senders who stall must not fill memory
@@ -43,7 +43,15 @@ _CORS: Final[Mapping[str, Any]] = MappingProxyType(
     {
         "allow_methods": ("GET", "POST"),
         "allow_headers": ("*",),
-        "expose_headers": ("X-Request-ID", "Server-Timing", "Retry-After"),
+        "expose_headers": (
+            "X-Request-ID",
+            "Server-Timing",
+            "Retry-After",
+            "Inference-Header-Content-Length",
+            "X-Biject-Ignored",
+            "ETag",
+            "Preference-Applied",
+        ),
     }
 )
 log = logging.getLogger("biject.http")
@@ -55,7 +63,10 @@ class Edge:
     def __init__(self, app: ASGIApp, *, deployment: Deployment) -> None:
         self._app = app
         self._deployment = deployment
-        self._keys = [_digest(key) for key in deployment.settings.api_keys]
+        settings = deployment.settings
+        # An admin key opens what the others open, too, where there are others.
+        keys = (*settings.api_keys, *settings.admin_keys) if settings.api_keys else ()
+        self._keys = [_digest(key) for key in keys]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -80,6 +91,7 @@ class Edge:
         finally:
             self._deployment.end_answer()
             exchange.release()
+            trace.release()
             if settings.access_log:
                 logs.access(trace, scope, exchange.status)
 
@@ -152,6 +164,7 @@ class _Exchange:
         self._complete = False  # the body has been read
         self._started = False  # the answer has
         self._finished = False
+        self._ours = False  # it is an error in its final words
         self._poor: Message | None = None  # the start of an answer that is being reworded
         self._poor_body = b""
 
@@ -165,13 +178,11 @@ class _Exchange:
         """The next piece of the body, in time and within the limit; then the disconnect."""
         if self._complete:
             return await self._receive()
-        steps = self._receive().__await__()
         try:
-            waits_for = next(steps)
-        except StopIteration as done:  # it was there: most bodies come with their headers
-            message: Message = done.value
-        else:
-            message = await self._in_time(_Resumed(waits_for, steps))
+            message = await in_time(self._receive(), self._trace.deadline)
+        except TimeoutError as error:
+            self._trace.error = RequestTimeout("the body did not arrive before the deadline")
+            raise self._trace.error from error
         if message["type"] == "http.disconnect":
             raise ClientGone
         self._read += len(message.get("body", b""))
@@ -184,14 +195,6 @@ class _Exchange:
         else:
             self._hold(len(message.get("body", b"")))
         return message
-
-    async def _in_time(self, receiving: "_Resumed") -> Message:
-        try:
-            async with asyncio.timeout(self._trace.deadline - time.monotonic()):
-                return await receiving
-        except TimeoutError as error:
-            self._trace.error = RequestTimeout("the body did not arrive before the deadline")
-            raise self._trace.error from error
 
     def release(self) -> None:
         """Count it as arriving no longer: it is whole, or nobody waits for the rest."""
@@ -209,7 +212,7 @@ class _Exchange:
     async def send(self, message: Message) -> None:
         """Pass an answer on with our headers; an error in a foreign shape is reworded first."""
         if message["type"] == "http.response.start":
-            if message["status"] < _FIRST_ERROR or _is_problem(message):
+            if message["status"] < _FIRST_ERROR or self._ours or _is_problem(message):
                 await self._start(message)
             else:
                 self._poor = message
@@ -228,27 +231,28 @@ class _Exchange:
             return  # a framework has answered for us, and then raised
         if self._started:
             raise error  # the server cuts the connection: half an answer must not look whole
-        answer = problems.response(error, self._trace.request_id)
+        self._ours = True
+        answer = problems.response(error, self._trace.request_id, self._scope["path"])
         await answer(self._scope, self._receive, send)
 
     async def _reword(self, start: Message) -> None:
-        """The framework's answer, its headers kept, with a problem for a body."""
-        status, request_id = start["status"], self._trace.request_id
+        """The framework's answer, its headers kept, with our words for a body."""
+        path, request_id = self._scope["path"], self._trace.request_id
         error = self._trace.error or problems.foreseen(
-            status, method=self._scope["method"], path=self._scope["path"]
+            start["status"], method=self._scope["method"], path=path
         )
         headers = MutableHeaders(raw=list(start.get("headers", [])))
         if error is not None:
-            status, body = error.status, problems.body(error, request_id)
+            worded = problems.worded(error, request_id, path)
             headers.update(error.headers)
         else:
-            body = problems.reworded(status, self._poor_body, request_id)
-        headers["Content-Type"] = problems.MEDIA_TYPE
-        headers["Content-Length"] = str(len(body))
+            worded = problems.reworded(start["status"], self._poor_body, request_id, path)
+        headers["Content-Type"] = worded.media_type
+        headers["Content-Length"] = str(len(worded.body))
         self._poor = None
-        await self._start({**start, "status": status, "headers": headers.raw})
+        await self._start({**start, "status": worded.status, "headers": headers.raw})
         self._finished = True
-        await self._send({"type": "http.response.body", "body": body})
+        await self._send({"type": "http.response.body", "body": worded.body})
 
     async def _start(self, message: Message) -> None:
         self._started = True
@@ -265,26 +269,6 @@ class _Exchange:
 
     def _too_large(self, found: str) -> TooLarge:
         return TooLarge(f"the body may have at most {self._limit:,} bytes, this has {found}")
-
-
-class _Resumed:
-    """The rest of something awaitable whose first step was taken, and what it waits for since."""
-
-    def __init__(self, waits_for: Any, steps: Generator[Any, Any, Message]) -> None:
-        self._waits_for, self._steps = waits_for, steps
-
-    def __await__(self) -> Generator[Any, Any, Message]:
-        try:
-            while True:
-                try:
-                    sent = yield self._waits_for
-                except BaseException as error:  # a cancellation, say, is for it to see
-                    self._waits_for = self._steps.throw(error)
-                else:
-                    self._waits_for = self._steps.send(sent)
-        except StopIteration as done:
-            message: Message = done.value
-            return message
 
 
 def _headers(scope: Scope) -> dict[bytes, str]:
