@@ -13,8 +13,8 @@ SERVING_FOR_MODELS = {
     "serving",
     "serving.cores",  # how many threads decode and train
     "serving.images",
-    "serving.jpeg",
     "serving.containers",  # what serving.images is made of
+    "serving.jpeg",
     "serving.errors",
 }
 BARRED = {
