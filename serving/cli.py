@@ -30,8 +30,9 @@ _DEFAULTS: Final = Settings()
 # Each setting is a flag too; what is not given here comes from the environment.
 _FLAGS: Final = {
     "default": ("NAME[@VERSION]", "The model that `default` means.  [default: first by name]"),
-    "api_keys": ("KEY,...", "Keys of which every request must show one.  [default: none needed]"),
-    "admin_keys": ("KEY,...", "Reserved: nothing asks for them yet."),
+    "api_keys": ("KEY,...", "Keys, or NAME:KEY; a request must show one.  [default: none needed]"),
+    "admin_keys": ("KEY,...", "Keys that load and unload models.  [default: nobody may]"),
+    "rate_limit": ("IMAGES", "Images a second that each API key may have.  [default: no limit]"),
     "max_body_bytes": ("BYTES", "Longest request body."),
     "max_images": ("N", "Most images in one request or answer."),
     "max_pixels": ("PIXELS", "Largest image."),

@@ -5,8 +5,6 @@ A plain ASGI middleware, so that it covers BentoML's own routes as well as ours,
 
 import asyncio
 import functools
-import hashlib
-import hmac
 import logging
 import re
 import time
@@ -20,7 +18,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving import logs, problems, telemetry
+from serving import logs, problems, security, telemetry
 from serving.attendance import CLIENT_GONE, ClientGone
 from serving.deployment import Deployment
 from serving.errors import (
@@ -30,11 +28,10 @@ from serving.errors import (
     RequestTimeout,
     ServingError,
     TooLarge,
-    Unauthorised,
 )
+from serving.security import Keyring
 from serving.telemetry import Trace
 
-OPEN_PATHS: Final = frozenset({"/", "/livez", "/readyz", "/healthz"})  # never want a key
 _WHILE_DRAINING: Final = frozenset({"/livez", "/readyz", "/healthz", "/metrics"})
 _ERROR_BODY: Final = 65_536  # bytes of a framework's error that are read to reword it
 _FIRST_ERROR: Final = 400
@@ -43,7 +40,7 @@ _CORS: Final[Mapping[str, Any]] = MappingProxyType(
     {
         "allow_methods": ("GET", "POST"),
         "allow_headers": ("*",),
-        "expose_headers": ("X-Request-ID", "Server-Timing", "Retry-After"),
+        "expose_headers": ("X-Request-ID", "Server-Timing", "Retry-After", "ETag"),
     }
 )
 log = logging.getLogger("biject.http")
@@ -55,7 +52,7 @@ class Edge:
     def __init__(self, app: ASGIApp, *, deployment: Deployment) -> None:
         self._app = app
         self._deployment = deployment
-        self._keys = [_digest(key) for key in deployment.settings.api_keys]
+        self._keyring = Keyring(deployment.settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -96,8 +93,8 @@ class Edge:
             path = scope["path"]
             if path not in _WHILE_DRAINING:
                 self._deployment.check_accepting()
-            if self._keys and path not in OPEN_PATHS:
-                self._check_key(headers)
+            if self._keyring.closed and not security.is_open(path):
+                trace.caller = self._keyring.admit(headers)
             if b"x-deadline-ms" in headers:
                 wanted = _wanted_deadline(headers[b"x-deadline-ms"], trace)
                 trace.deadline = min(trace.deadline, wanted)
@@ -118,19 +115,6 @@ class Edge:
             log.exception("%s: %s %s failed", trace.request_id, scope["method"], logs.path(scope))
             why = ComputeFailed("an error in the server; its log has the reason")
             await exchange.refuse(why, send)
-
-    def _check_key(self, headers: Mapping[bytes, str]) -> None:
-        given = headers.get(b"x-api-key", "")
-        scheme, _, token = headers.get(b"authorization", "").partition(" ")
-        if scheme.lower() == "bearer":
-            given = given or token.strip()
-        digest = _digest(given)
-        # Every key is compared, each in constant time.
-        if not sum(hmac.compare_digest(digest, key) for key in self._keys):
-            raise Unauthorised(
-                "a wrong key" if given else "a key is wanted: Authorization: Bearer KEY",
-                headers={"WWW-Authenticate": "Bearer"},
-            )
 
 
 class _Exchange:
@@ -279,7 +263,3 @@ def _wanted_deadline(wanted: str, trace: Trace) -> float:
             f"X-Deadline-Ms must be a whole number of milliseconds, got {wanted[:40]!r}"
         )
     return trace.started + int(wanted) / 1e3
-
-
-def _digest(key: str) -> bytes:
-    return hashlib.sha256(key.encode()).digest()

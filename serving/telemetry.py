@@ -23,6 +23,7 @@ from prometheus_client import (
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from serving.errors import ServingError
+from serving.security import Caller
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 _ID: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}")
@@ -39,6 +40,7 @@ class Trace:
     verb: str = ""
     queue_ms: float = 0.0
     compute_ms: float = 0.0
+    caller: Caller | None = None  # whose key it came with
     error: ServingError | None = None  # the true reason, where a framework words the answer
 
 

@@ -34,6 +34,8 @@ class BatchRunner:
     async def run(self, graph: str, *inputs: Array) -> Answer:
         """The graph's outputs, merged with other requests' on the way."""
         verbs.check_graph(self._manifest, graph)
+        if self._trace.caller is not None:
+            self._trace.caller.pay(len(inputs[0]))
         answer = await self._batcher.submit(graph, inputs, self._trace.deadline)
         self._trace.queue_ms += answer.queue_ms
         self._trace.compute_ms += answer.compute_ms

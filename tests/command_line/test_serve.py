@@ -18,6 +18,7 @@ from click.testing import CliRunner
 from oracle import make_oracle
 from serving import bare, tracing
 from serving.cli import serve
+from serving.security import keys
 from serving.settings import VARIABLES, BadSetting, Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -157,12 +158,11 @@ def test_every_setting_is_a_flag() -> None:
     assert "models" in flags
 
 
-def test_help_tells_the_defaults_and_promises_nothing_of_admin_keys() -> None:
+def test_help_tells_the_defaults() -> None:
     said = " ".join(CliRunner().invoke(serve, ["--help"]).output.split())
     for flag in ("max-images", "queue-images", "deadline-ms", "workers", "device", "log"):
         default = getattr(Settings(), flag.replace("-", "_"))
         assert re.search(rf"--{flag} [^\]]*\[?[^\]]*\]?[^\[]*\[default: {default}\]", said), flag
-    assert "--admin-keys KEY,... Reserved: nothing asks for them yet. --max" in said
 
 
 def test_the_environment_gives_the_settings() -> None:
@@ -176,7 +176,8 @@ def test_the_environment_gives_the_settings() -> None:
     }
     settings = Settings.from_env(environ)
     assert settings.models == Path("/a/b")
-    assert settings.api_keys == ("one", "two")
+    assert settings.api_keys == keys(("one", "two"))
+    assert "one" not in repr(settings.api_keys)
     assert (settings.deadline_ms, settings.max_images) == (500, 4096)
     assert (settings.device, settings.log) == ("cpu", "json")
     for variable, value in (("BIJECT_DEVICE", "tpu"), ("BIJECT_LOG", "xml")):
