@@ -5,7 +5,6 @@ import contextlib
 import logging
 import math
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
@@ -52,13 +51,14 @@ class Deployment:
         self._stopped = asyncio.Event()
         self._end = math.inf  # when, by time.monotonic(), all must be over
 
-    def start(self) -> None:
-        """Begin to load the models; probes are answered meanwhile."""
+    def start(self) -> int:
+        """Begin to load the models; probes are answered meanwhile.  The worker's number, from 0."""
         if self._crew is not None:
             self.slot = self._crew.join()
             self._beating = asyncio.create_task(self._beat(self._crew))
         draining.on_signal(self.drain)
         self._loading = asyncio.create_task(self._load())
+        return self.slot
 
     async def drain(self) -> None:
         """Accept nothing new, and wait until what was accepted is answered; not for ever."""
@@ -150,12 +150,12 @@ class Deployment:
         return crew.unready()
 
     def _gauge(self) -> None:
-        rows: Counter[str] = Counter()  # of all versions of a name
-        for model in self.registry.models:
-            if model.loaded is not None:
-                rows[model.name] += model.loaded.batcher.queued
-        for name, queued in rows.items():
-            self.metrics.queued.labels(name).set(queued)
+        standing = [
+            (model.name, model.loaded.batcher)
+            for model in self.registry.models
+            if model.loaded is not None
+        ]
+        self.metrics.gauge(standing, worker=self.slot, open_requests=self._open)
 
     def _count(self, model: Model) -> None:
         if model.loaded is not None:

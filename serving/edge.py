@@ -29,7 +29,7 @@ from serving.errors import (
     ServingError,
     TooLarge,
 )
-from serving.security import Keyring
+from serving.security import Keyring, Redaction
 from serving.telemetry import Trace
 
 _WHILE_DRAINING: Final = frozenset({"/livez", "/readyz", "/healthz", "/metrics"})
@@ -53,15 +53,19 @@ class Edge:
         self._app = app
         self._deployment = deployment
         self._keyring = Keyring(deployment.settings)
+        self._redacted = Redaction(deployment.settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
+            return
+        if scope["type"] != "http":  # nothing here is a WebSocket, and none has shown a key
+            await send({"type": "websocket.close", "code": 1008})
             return
         headers = _headers(scope)
         settings = self._deployment.settings
         trace = Trace(
-            request_id=telemetry.request_id(headers.get(b"x-request-id")),
+            request_id=self._request_id(headers.get(b"x-request-id")),
             deadline=time.monotonic() + settings.deadline_ms / 1e3,
         )
         telemetry.begin(trace)
@@ -78,6 +82,12 @@ class Edge:
             exchange.release()
             if settings.access_log:
                 logs.access(trace, scope, exchange.status)
+
+    def _request_id(self, given: str | None) -> str:
+        """The caller's, unless it is no decent one: it is logged, and must not be a key."""
+        if given and self._redacted(given) != given:
+            given = None
+        return telemetry.request_id(given)
 
     async def _answer(
         self,
@@ -203,6 +213,7 @@ class _Exchange:
             return  # a framework has answered for us, and then raised
         if self._started:
             raise error  # the server cuts the connection: half an answer must not look whole
+        self._trace.error = error
         answer = problems.response(error, self._trace.request_id)
         await answer(self._scope, self._receive, send)
 

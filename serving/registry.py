@@ -4,21 +4,38 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, Protocol
 
 from serving import memory, tuning
 from serving.batching import Batcher
 from serving.bundle import Bundle, Manifest, find_bundles, read
+from serving.costs import padded
 from serving.engine import Engine
 from serving.errors import BundleError, DeviceError, NotFound, NotReady
+from serving.queueing import Array
 from serving.settings import Settings
 from serving.verbs import check_inputs
 
 State = Literal["loading", "ready", "failed"]
+BatchTold = Callable[[str, Sequence[Array], float], None]  # graph, outputs, seconds
 log = logging.getLogger("biject.registry")
+
+
+class OnBatch(Protocol):
+    """Told of each batch that was computed, on an engine thread."""
+
+    def __call__(
+        self,
+        manifest: Manifest,
+        graph: str,
+        batch: Sequence[Array],
+        *,
+        padding: int,
+        seconds: float,
+    ) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,7 +86,7 @@ class Registry:
         self,
         settings: Settings,
         *,
-        on_batch: Callable[[str, str, int, float], None] | None = None,
+        on_batch: OnBatch | None = None,
     ) -> None:
         self._settings = settings
         self._on_batch = on_batch
@@ -188,12 +205,18 @@ class Registry:
             plan=tuning.costs_of(engine, settings.cache),
             queue_limit=settings.queue_images,
             workers=engine.workers,
-            on_batch=self._counting(model.name),
+            on_batch=self._counting(bundle.manifest, engine),
         )
         return Loaded(bundle=bundle, engine=engine, batcher=batcher)
 
-    def _counting(self, name: str) -> Callable[[str, int, float], Any] | None:
+    def _counting(self, manifest: Manifest, engine: Engine) -> BatchTold | None:
         count = self._on_batch
         if count is None:
             return None
-        return lambda graph, rows, seconds: count(name, graph, rows, seconds)
+
+        def told(graph: str, outputs: Sequence[Array], seconds: float) -> None:
+            rows = len(outputs[0])
+            padding = padded(engine.buckets, rows) - rows
+            count(manifest, graph, outputs, padding=padding, seconds=seconds)
+
+        return told

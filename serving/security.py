@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from serving.errors import Busy, Forbidden, Unauthorised
+from serving.errors import Forbidden, RateExceeded, Unauthorised
 
 if TYPE_CHECKING:  # settings hold keys
     from serving.settings import Settings
@@ -88,7 +88,7 @@ class Keyring:
 
         Raises:
             Unauthorised: no key among them, or one that is not known.
-            Busy: the key has used up its rate.
+            RateExceeded: the key has used up its rate.
         """
         given = _given(headers.get(b"x-api-key"), headers.get(b"authorization"))
         key = _known(given, self._keys)
@@ -108,16 +108,16 @@ class Bucket:
         self._seen = clock()
 
     def take(self, images: int) -> None:
-        """Take so many, of which more than fit are owed.
+        """Take so many; what is more than the bucket holds is owed.
 
-        Raises Busy, which says when to come back, and takes nothing, while there are too few.
+        Raises RateExceeded, which says when to come back; then nothing was taken.
         """
         now = self._clock()
         self._left = min(self._most, self._left + (now - self._seen) * self._rate)
         self._seen = now
         wanted = min(images, self._most)  # nobody must wait for what never comes
         if self._left < wanted:
-            raise Busy(
+            raise RateExceeded(
                 f"this key may have {self._rate:g} images a second",
                 retry_after=(wanted - self._left) / self._rate,
             )
@@ -138,7 +138,7 @@ class Caller:
             bucket.take(1)
 
     def pay(self, images: int) -> None:
-        """Before so many are computed.  Raises Busy if the key has used up its rate."""
+        """Before so many are computed.  Raises RateExceeded if the key has used up its rate."""
         owed = max(0, images - self._paid)
         if self._bucket is not None and owed:
             self._bucket.take(owed)
@@ -174,8 +174,9 @@ def is_open(path: str) -> bool:
 class Redaction:
     """Finds keys in texts, by hashes alone: whatever is as long as a key is hashed and compared."""
 
-    def __init__(self, keys: Iterable[Key]) -> None:
-        telling = [key for key in keys if key.length >= _TELLING]
+    def __init__(self, settings: "Settings") -> None:
+        known = (*keys(settings.api_keys), *keys(settings.admin_keys))
+        telling = [key for key in known if key.length >= _TELLING]
         self._digests = frozenset(key.digest for key in telling)
         self._lengths = sorted({key.length for key in telling}, reverse=True)
 

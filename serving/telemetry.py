@@ -4,28 +4,56 @@ The outer middleware puts a `Trace` into a context variable; whatever answers th
 own routes included, notes there what it learns: model, verb, times, the error behind an answer.
 """
 
+import collections
+import functools
 import os
 import random
 import re
+import threading
 import time
+from collections.abc import Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Final
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
+from weakref import WeakKeyDictionary
 
+import numpy.typing as npt
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
     Counter,
     Gauge,
     Histogram,
+    Summary,
     generate_latest,
 )
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from serving.errors import ServingError
+from serving.batching import Batcher
+from serving.drift import Drift
+from serving.errors import RateExceeded, ServingError
+from serving.manifest import Manifest
+from serving.scoring import Verdict
 from serving.security import Caller
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
+Array = npt.NDArray[Any]
+RATE: Final = "rate"
+_REASONS: Final[Mapping[int, str]] = MappingProxyType(
+    {
+        401: "no_key",
+        403: "wrong_key",
+        408: "slow_body",
+        413: "too_large",
+        429: "queue",
+        503: "not_ready",
+        504: "deadline",
+    }
+)
+_CODING: Final = ("encode", "reconstruct")  # graphs whose first output is codes
+_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 30)
+_ROWS: Final = (1, 2, 4, 8, 16, 32, 64, 128)
 _ID: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 
 
@@ -57,6 +85,11 @@ def current() -> Trace:
     return _current.get()
 
 
+def at_hand() -> Trace | None:
+    """The request at hand, if there is one."""
+    return _current.get(None)
+
+
 def request_id(given: str | None) -> str:
     """The caller's id where it is a decent one, else a new one."""
     return given if given and _ID.fullmatch(given) else f"{random.getrandbits(64):016x}"
@@ -67,72 +100,176 @@ def server_timing(trace: Trace) -> str:
     return f"queue;dur={trace.queue_ms:.2f}, compute;dur={trace.compute_ms:.2f}"
 
 
+class _Answers(NamedTuple):
+    requests: Counter
+    latency: Histogram | None
+    queue: Histogram | None
+
+
+class _Batches(NamedTuple):
+    rows: Histogram
+    padding: Counter
+    seconds: Counter
+
+
 class Metrics:
-    """Figures with few labels: never a path, never a name that is not a model's.
+    """Figures with few labels: never a path, never a name that is not a model's or a key's.
 
     With PROMETHEUS_MULTIPROC_DIR set, as BentoML sets it for its workers, `render` adds up those
-    of all workers.
+    of all workers.  All have a label: one without would be kept where this process started, and
+    not where the workers meet.
     """
 
     def __init__(self) -> None:
         registry = CollectorRegistry()
         self._registry = registry
-        self._answers: dict[tuple[str, str, int], tuple[Counter, Histogram | None]] = {}
-        self.requests = Counter(
-            "biject_requests", "Answers.", ["model", "verb", "status"], registry=registry
-        )
-        self.latency = Histogram(
+        self._answers: dict[tuple[str, str, int], _Answers] = {}
+        self._batches: dict[tuple[str, str], _Batches] = {}
+        self._drifts: dict[str, Drift] = {}
+        self._noting = threading.Lock()
+        self._restarted: WeakKeyDictionary[Batcher, int] = WeakKeyDictionary()
+        counter = functools.partial(Counter, registry=registry)
+        histogram = functools.partial(Histogram, registry=registry)
+        gauge = functools.partial(Gauge, registry=registry, multiprocess_mode="livesum")
+        recent = functools.partial(gauge, multiprocess_mode="livemostrecent")
+        by_verb, by_graph = ["model", "verb"], ["model", "graph"]
+        self.requests = counter("biject_requests", "Answers.", [*by_verb, "status"])
+        self.latency = histogram(
             "biject_request_seconds",
             "From the first byte's arrival to the answer's start.",
-            ["model", "verb"],
-            buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 30),
-            registry=registry,
+            by_verb,
+            buckets=_SECONDS,
         )
-        self.batch = Histogram(
-            "biject_batch_rows",
-            "Rows of each batch that an engine computed.",
-            ["model", "graph"],
-            buckets=(1, 2, 4, 8, 16, 32, 64, 128),
-            registry=registry,
+        self.queue = histogram(
+            "biject_queue_seconds",
+            "Time that the rows of a request waited for an engine, of requests that computed.",
+            by_verb,
+            buckets=_SECONDS,
         )
-        self.compute = Counter(
-            "biject_compute_seconds",
-            "Time that engine threads spent computing.",
-            ["model", "graph"],
-            registry=registry,
+        self.rejections = counter("biject_rejections", "Requests refused, by reason.", ["reason"])
+        self.batch = histogram(
+            "biject_batch_rows", "Rows of each batch computed.", by_graph, buckets=_ROWS
         )
-        self.queued = Gauge(
-            "biject_queue_rows",
-            "Rows that wait for an engine.",
-            ["model"],
-            registry=registry,
-            multiprocess_mode="livesum",
+        self.padding = counter("biject_padding_rows", "Rows computed to fill batches up.", by_graph)
+        self.compute = counter(
+            "biject_compute_seconds", "Time that engine threads spent computing.", by_graph
         )
-        self.loaded = Gauge(
+        self.restarts = counter(
+            "biject_engine_restarts", "Engine threads that died and were replaced.", ["model"]
+        )
+        self.queued = gauge("biject_queue_rows", "Rows that wait for an engine.", ["model"])
+        self.open = gauge("biject_open_requests", "Requests being answered.", ["worker"])
+        self.loaded = gauge(
             "biject_model_ready",
             "Workers that have the model ready, by the device it runs on.",
             ["model", "version", "device"],
+        )
+        self.by_key = counter("biject_key_requests", "Answers to those who showed a key.", ["key"])
+        self.images_by_key = counter(
+            "biject_key_images", "Rows computed for those who showed a key.", ["key"]
+        )
+        self.p_values = Summary(
+            "biject_score_p_value",
+            "P-values of scored images: 0.5 on average, if they are as the calibration's.",
+            ["model"],
             registry=registry,
-            multiprocess_mode="livesum",
+        )
+        self.flagged = counter(
+            "biject_flagged_images", "Images flagged at the fpr of their requests.", ["model"]
+        )
+        self.shift = recent(
+            "biject_latent_shift",
+            "How far the mean of the last thousand codes is from the prior's, in its deviations.",
+            ["model"],
+        )
+        self.spread = recent(
+            "biject_latent_spread",
+            "Deviation of the last thousand codes, over the prior's.",
+            ["model"],
         )
 
     def answered(self, trace: Trace, status: int) -> None:
         """Count an answer that is about to start."""
         key = (trace.model, trace.verb, status)
         if key not in self._answers:  # looking a label up takes longer than counting
-            self._answers[key] = (
-                self.requests.labels(trace.model, trace.verb, str(status)),
-                self.latency.labels(trace.model, trace.verb) if trace.verb else None,
+            labels = key[:2] if trace.verb else None
+            self._answers[key] = _Answers(
+                requests=self.requests.labels(trace.model, trace.verb, str(status)),
+                latency=self.latency.labels(*labels) if labels else None,
+                queue=self.queue.labels(*labels) if labels else None,
             )
-        requests, latency = self._answers[key]
-        requests.inc()
-        if latency is not None:
-            latency.observe(time.monotonic() - trace.started)
+        answers = self._answers[key]
+        answers.requests.inc()
+        if answers.latency is not None:
+            answers.latency.observe(time.monotonic() - trace.started)
+        if answers.queue is not None and trace.compute_ms:
+            answers.queue.observe(trace.queue_ms / 1e3)
+        if status in _REASONS:
+            error = trace.error
+            reason = RATE if isinstance(error, RateExceeded) else _REASONS[status]
+            self.rejections.labels(reason).inc()
+        if trace.caller is not None:
+            self.by_key.labels(trace.caller.name).inc()
+            self.images_by_key.labels(trace.caller.name).inc(trace.caller.images)
 
-    def computed(self, model: str, graph: str, rows: int, seconds: float) -> None:
-        """Count a batch."""
-        self.batch.labels(model, graph).observe(rows)
-        self.compute.labels(model, graph).inc(seconds)
+    def computed(
+        self,
+        manifest: Manifest,
+        graph: str,
+        batch: Sequence[Array],
+        *,
+        padding: int,
+        seconds: float,
+    ) -> None:
+        """Count a batch: its outputs, and how many rows were added to fill it up."""
+        key = (manifest.name, graph)
+        if key not in self._batches:
+            self._batches[key] = _Batches(
+                rows=self.batch.labels(*key),
+                padding=self.padding.labels(*key),
+                seconds=self.compute.labels(*key),
+            )
+        batches = self._batches[key]
+        batches.rows.observe(len(batch[0]))
+        batches.seconds.inc(seconds)
+        if padding:
+            batches.padding.inc(padding)
+        if graph in _CODING:
+            drift = self._drifts.get(manifest.name)
+            if drift is None:
+                drift = self._drifts.setdefault(manifest.name, Drift(manifest.latent.prior))
+            drift.watch(batch[0])
+
+    def judged(self, model: str, verdict: Verdict) -> None:
+        """Count the images of a request that were compared with the calibration's."""
+        known = [p for p in verdict.p_values if p is not None]
+        if known:
+            summary = self.p_values.labels(model)
+            for p in known:
+                summary.observe(p)
+            self.flagged.labels(model).inc(sum(map(bool, verdict.anomalous)))
+
+    def gauge(
+        self, models: Iterable[tuple[str, Batcher]], *, worker: int, open_requests: int
+    ) -> None:
+        """Note how things stand now.  Any thread may call."""
+        self.open.labels(str(worker)).set(open_requests)
+        with self._noting:
+            self._note(models)
+
+    def _note(self, models: Iterable[tuple[str, Batcher]]) -> None:
+        rows: collections.Counter[str] = collections.Counter()  # of all versions of a name
+        for name, batcher in models:
+            rows[name] += batcher.queued
+            restarts = batcher.restarts
+            self.restarts.labels(name).inc(restarts - self._restarted.get(batcher, 0))
+            self._restarted[batcher] = restarts
+        for name, queued in rows.items():
+            self.queued.labels(name).set(queued)
+        for name, drift in list(self._drifts.items()):
+            if (figures := drift.figures()) is not None:
+                self.shift.labels(name).set(figures[0])
+                self.spread.labels(name).set(figures[1])
 
     def render(self) -> bytes:
         """All figures in Prometheus' text format."""

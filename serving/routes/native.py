@@ -108,6 +108,7 @@ class Native:
             async with attended(None, trace.deadline):
                 content = await self._perform(verb, model, payload, values, answers.JSON, trace)
         except ServingError as error:
+            trace.error = error
             return problems.response(error, trace.request_id)
         return Response(content, media_type=answers.JSON)
 
@@ -155,6 +156,8 @@ class Native:
         rows = await intake.arrays(deployment, manifest, payload, wanted) if wanted else None
         intake.check_number(verb, rows, values, max_frames=deployment.settings.max_frames)
         result = await verbs.call(verb, BatchRunner(model, trace), manifest, rows, values)
+        if isinstance(result, verbs.Scored):
+            deployment.metrics.judged(manifest.name, result.verdict)
         context = answers.Context(
             verb=verb, manifest=manifest, device=model.ready.engine.device, parameters=values
         )
