@@ -107,15 +107,16 @@ class Bucket:
         self._clock = clock
         self._seen = clock()
 
-    def take(self, images: int) -> None:
-        """Take so many; what is more than the bucket holds is owed.
+    def take(self, images: int, *, taken: int = 0) -> None:
+        """Take so many for a request that has `taken` some; what the bucket cannot hold is owed.
 
         Raises RateExceeded, which says when to come back; then nothing was taken.
         """
         now = self._clock()
         self._left = min(self._most, self._left + (now - self._seen) * self._rate)
         self._seen = now
-        wanted = min(images, self._most)  # nobody must wait for what never comes
+        # Nobody must wait for what never comes: what a full bucket is to be enough for.
+        wanted = min(taken + images, self._most) - taken
         if self._left < wanted:
             raise RateExceeded(
                 f"this key may have {self._rate:g} images a second",
@@ -133,17 +134,17 @@ class Caller:
         self.name = name
         self.images = 0  # that were computed
         self._bucket = bucket
-        self._paid = 1
+        self._paid = 1  # images
         if bucket is not None:
             bucket.take(1)
 
     def pay(self, images: int) -> None:
         """Before so many are computed.  Raises RateExceeded if the key has used up its rate."""
-        owed = max(0, images - self._paid)
-        if self._bucket is not None and owed:
-            self._bucket.take(owed)
-        self._paid = max(0, self._paid - images)
+        owed = self.images + images - self._paid
+        if self._bucket is not None and owed > 0:
+            self._bucket.take(owed, taken=self._paid)
         self.images += images
+        self._paid = max(self._paid, self.images)
 
 
 def require_admin(headers: Mapping[str, str], settings: "Settings") -> None:
