@@ -6,7 +6,7 @@ Where they go, and which share of them, is said by OpenTelemetry's own variables
 from importlib.util import find_spec
 from typing import Final
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving import telemetry
 from serving.security import Redaction
@@ -16,7 +16,7 @@ from serving.telemetry import Trace
 _EXPORTER = "opentelemetry.exporter.otlp.proto.http"
 _PACKAGE = "opentelemetry-exporter-otlp-proto-http"
 _WHOLE: Final = "biject.scope"  # the scope that the app gets
-_HEADERS: Final = (b"host", b"traceparent", b"tracestate")
+_HEADERS: Final = (b"traceparent", b"tracestate")
 
 
 def check(exporter: Exporter | None) -> None:
@@ -52,12 +52,17 @@ def traced(app: ASGIApp, settings: Settings) -> ASGIApp:
     redacted = Redaction(settings)
 
     async def described(scope: Scope, receive: Receive, send: Send) -> None:
-        await app(scope[_WHOLE], receive, send)
-        if (request := telemetry.at_hand()) is not None:
-            span = otel.get_current_span()
-            span.set_attributes(_facts(request))
-            if request.verb:
-                span.update_name(f"{request.verb} {request.model}")
+        span = otel.get_current_span()
+
+        async def told(message: Message) -> None:
+            request = telemetry.at_hand()
+            if message["type"] == "http.response.start" and request is not None:
+                span.set_attributes(_facts(request))
+                if request.verb:
+                    span.update_name(f"{request.verb} {request.model}")
+            await send(message)  # the last of them ends the span
+
+        await app(scope[_WHOLE], receive, told)
 
     inner: ASGIApp = OpenTelemetryMiddleware(
         described,
@@ -80,8 +85,11 @@ def traced(app: ASGIApp, settings: Settings) -> ASGIApp:
 def _shown(scope: Scope, redacted: Redaction) -> Scope:
     """What a span may tell of a request: its query and most headers may hold a key."""
     headers = [(name, value) for name, value in scope["headers"] if name in _HEADERS]
-    path = redacted(scope["path"])
-    return {**scope, "path": path, "raw_path": b"", "query_string": b"", "headers": headers}
+    shown = {**scope, "raw_path": b"", "query_string": b"", "headers": headers}
+    shown["path"] = redacted(scope["path"])
+    if scope["client"]:  # as a proxy says, and anybody may claim to be one
+        shown["client"] = (redacted(scope["client"][0]), scope["client"][1])
+    return shown
 
 
 def _facts(request: Trace) -> dict[str, str | float]:

@@ -232,7 +232,7 @@ def guarded(serve: Serve) -> Iterator[Served]:
     ],
 )
 def test_who_may_ask(guarded: Served, headers: dict[str, str], status: int) -> None:
-    raw = {name: value.encode("latin-1") for name, value in headers.items()}
+    raw = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
     answer = guarded.client.post(SAMPLE, headers=raw)
     assert answer.status_code == status
     assert answer.headers.get("www-authenticate") == ("Bearer" if status == 401 else None)
