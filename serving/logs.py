@@ -14,6 +14,7 @@ from serving.settings import Settings
 from serving.telemetry import Trace
 
 _PATH: Final = 500  # characters of a path that are logged
+_MISTAKES: Final = ("Invalid HTTP request received.", "Unsupported upgrade request.")
 _requests: Final = logging.getLogger("biject.access")
 
 
@@ -61,8 +62,14 @@ def configure(settings: Settings, *also: str) -> None:
         log.handlers[:] = [handler]
         log.setLevel(logging.INFO)
         log.propagate = False
+    logging.getLogger("uvicorn.error").addFilter(_worth_a_line)
     # It warns of every malformed form, in words of the sender's; the answer says so already.
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
+
+
+def _worth_a_line(record: logging.LogRecord) -> bool:
+    """Whether uvicorn's log should have this: strangers must not fill it with their mistakes."""
+    return record.levelno != logging.WARNING or record.msg not in _MISTAKES
 
 
 def path(scope: Scope) -> str:
