@@ -38,18 +38,22 @@ def test_a_few_codes_by_hand() -> None:
 
 def test_older_codes_count_for_less() -> None:
     rng = np.random.default_rng(5)
-    batches = [rng.normal(loc, 1.5, (rows, 4)).astype(np.float32) for loc, rows in
-               [(0, 700), (1, 1), (2, 300), (-1, 64)]]  # fmt: skip
+    batches = [
+        rng.normal(mean, 1.5, (rows, 4)).astype(np.float32)
+        for mean, rows in ((0, 700), (1, 1), (2, 300), (-1, 64))
+    ]
     drift = Drift("normal")
-    weights, codes = np.empty(0), np.empty((0, 4))
     for batch in batches:
         drift.watch(batch)
-        weights = np.concatenate([weights * math.exp(-len(batch) / 1_000), np.ones(len(batch))])
-        codes = np.concatenate([codes, batch])
+    codes = np.concatenate(batches)
+    # Added up once there are 256: the 700, the next two together, and the rest when asked.
+    ages = np.concatenate([np.full(700, 301 + 64), np.full(301, 64), np.zeros(64)])
+    weights = np.exp(-ages / 1_000)
     means = np.average(codes, axis=0, weights=weights)
     variances = np.average(codes**2, axis=0, weights=weights) - means**2
     wanted = math.sqrt(np.mean(means**2)), math.sqrt(np.mean(variances))
     assert drift.figures() == pytest.approx(wanted, rel=1e-5)
+    assert drift.figures() == pytest.approx(wanted, rel=1e-5)  # asking changes nothing
 
 
 @pytest.mark.parametrize("prior", ["normal", "uniform"])
@@ -78,8 +82,10 @@ def test_engine_threads_may_watch_at_once() -> None:
     for thread in threads:
         thread.join()
     assert drift.figures() == pytest.approx((1, 0), abs=1e-6)
-    kept = math.exp(-1 / 1_000)
-    assert drift._weight == pytest.approx((1 - kept**2_000) / (1 - kept))
+    # All 2,000 rows, in chunks of 256 and a rest.
+    kept = math.exp(-256 / 1_000)
+    whole = 256 * (1 - kept**7) / (1 - kept)
+    assert drift._weight == pytest.approx(whole * math.exp(-208 / 1_000) + 208)
 
 
 @pytest.fixture(scope="module")
