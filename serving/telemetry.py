@@ -25,7 +25,6 @@ from prometheus_client import (
     Counter,
     Gauge,
     Histogram,
-    Summary,
     generate_latest,
 )
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -36,6 +35,7 @@ from serving.errors import RateExceeded, ServingError
 from serving.manifest import Manifest
 from serving.scoring import Verdict
 from serving.security import Caller
+from serving.tally import Answered, Tally
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 Array = npt.NDArray[Any]
@@ -52,7 +52,6 @@ _REASONS: Final[Mapping[int, str]] = MappingProxyType(
     }
 )
 _CODING: Final = ("encode", "reconstruct")  # graphs whose first output is codes
-_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 30)
 _ROWS: Final = (1, 2, 4, 8, 16, 32, 64, 128)
 _ID: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 
@@ -100,12 +99,6 @@ def server_timing(trace: Trace) -> str:
     return f"queue;dur={trace.queue_ms:.2f}, compute;dur={trace.compute_ms:.2f}"
 
 
-class _Answers(NamedTuple):
-    requests: Counter
-    latency: Histogram | None
-    queue: Histogram | None
-
-
 class _Batches(NamedTuple):
     rows: Histogram
     padding: Counter
@@ -123,7 +116,7 @@ class Metrics:
     def __init__(self) -> None:
         registry = CollectorRegistry()
         self._registry = registry
-        self._answers: dict[tuple[str, str, int], _Answers] = {}
+        self._tally = Tally(registry)
         self._batches: dict[tuple[str, str], _Batches] = {}
         self._drifts: dict[str, Drift] = {}
         self._noting = threading.Lock()
@@ -132,21 +125,7 @@ class Metrics:
         histogram = functools.partial(Histogram, registry=registry)
         gauge = functools.partial(Gauge, registry=registry, multiprocess_mode="livesum")
         recent = functools.partial(gauge, multiprocess_mode="livemostrecent")
-        by_verb, by_graph = ["model", "verb"], ["model", "graph"]
-        self.requests = counter("biject_requests", "Answers.", [*by_verb, "status"])
-        self.latency = histogram(
-            "biject_request_seconds",
-            "From the first byte's arrival to the answer's start.",
-            by_verb,
-            buckets=_SECONDS,
-        )
-        self.queue = histogram(
-            "biject_queue_seconds",
-            "Time that the rows of a request waited for an engine, of requests that computed.",
-            by_verb,
-            buckets=_SECONDS,
-        )
-        self.rejections = counter("biject_rejections", "Requests refused, by reason.", ["reason"])
+        by_graph = ["model", "graph"]
         self.batch = histogram(
             "biject_batch_rows", "Rows of each batch computed.", by_graph, buckets=_ROWS
         )
@@ -164,15 +143,11 @@ class Metrics:
             "Workers that have the model ready, by the device it runs on.",
             ["model", "version", "device"],
         )
-        self.by_key = counter("biject_key_requests", "Answers to those who showed a key.", ["key"])
-        self.images_by_key = counter(
-            "biject_key_images", "Rows computed for those who showed a key.", ["key"]
+        self.scored = counter(
+            "biject_scored_images", "Images compared with the calibration's.", ["model"]
         )
-        self.p_values = Summary(
-            "biject_score_p_value",
-            "P-values of scored images: 0.5 on average, if they are as the calibration's.",
-            ["model"],
-            registry=registry,
+        self.p_values = counter(
+            "biject_p_values", "Sum of their p-values: 0.5 each, on average.", ["model"]
         )
         self.flagged = counter(
             "biject_flagged_images", "Images flagged at the fpr of their requests.", ["model"]
@@ -190,27 +165,21 @@ class Metrics:
 
     def answered(self, trace: Trace, status: int) -> None:
         """Count an answer that is about to start."""
-        key = (trace.model, trace.verb, status)
-        if key not in self._answers:  # looking a label up takes longer than counting
-            labels = key[:2] if trace.verb else None
-            self._answers[key] = _Answers(
-                requests=self.requests.labels(trace.model, trace.verb, str(status)),
-                latency=self.latency.labels(*labels) if labels else None,
-                queue=self.queue.labels(*labels) if labels else None,
+        reason, caller = _REASONS.get(status, ""), trace.caller
+        if reason and isinstance(trace.error, RateExceeded):
+            reason = RATE
+        self._tally.add(
+            Answered(
+                trace.model,
+                trace.verb,
+                status,
+                time.monotonic() - trace.started,
+                trace.queue_ms / 1e3 if trace.compute_ms else None,
+                reason,
+                caller.name if caller is not None else "",
+                caller.images if caller is not None else 0,
             )
-        answers = self._answers[key]
-        answers.requests.inc()
-        if answers.latency is not None:
-            answers.latency.observe(time.monotonic() - trace.started)
-        if answers.queue is not None and trace.compute_ms:
-            answers.queue.observe(trace.queue_ms / 1e3)
-        if status in _REASONS:
-            error = trace.error
-            reason = RATE if isinstance(error, RateExceeded) else _REASONS[status]
-            self.rejections.labels(reason).inc()
-        if trace.caller is not None:
-            self.by_key.labels(trace.caller.name).inc()
-            self.images_by_key.labels(trace.caller.name).inc(trace.caller.images)
+        )
 
     def computed(
         self,
@@ -244,15 +213,15 @@ class Metrics:
         """Count the images of a request that were compared with the calibration's."""
         known = [p for p in verdict.p_values if p is not None]
         if known:
-            summary = self.p_values.labels(model)
-            for p in known:
-                summary.observe(p)
+            self.scored.labels(model).inc(len(known))
+            self.p_values.labels(model).inc(sum(known))
             self.flagged.labels(model).inc(sum(map(bool, verdict.anomalous)))
 
     def gauge(
         self, models: Iterable[tuple[str, Batcher]], *, worker: int, open_requests: int
     ) -> None:
         """Note how things stand now.  Any thread may call."""
+        self._tally.settle()
         self.open.labels(str(worker)).set(open_requests)
         with self._noting:
             self._note(models)
@@ -273,6 +242,7 @@ class Metrics:
 
     def render(self) -> bytes:
         """All figures in Prometheus' text format."""
+        self._tally.settle()
         if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
             return generate_latest(self._registry)
         registry = CollectorRegistry()

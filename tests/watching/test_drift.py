@@ -101,7 +101,7 @@ def told(client: httpx.Client) -> dict[str, float]:
         sample.name: sample.value
         for family in text_string_to_metric_families(client.get("/metrics").text)
         for sample in family.samples
-        if sample.name.startswith(("biject_latent", "biject_score", "biject_flagged"))
+        if sample.name.startswith(("biject_latent", "biject_scored", "biject_p_", "biject_flagged"))
     }
 
 
@@ -116,9 +116,9 @@ def watched(client: httpx.Client, images: Pixels) -> tuple[float, float, float]:
             assert answer.status_code == 200, answer.text
     after = told(client)
     grown = {name: after[name] - before.get(name, 0) for name in after}
-    assert grown["biject_score_p_value_count"] == len(images)
+    assert grown["biject_scored_images_total"] == len(images)
     return (
-        grown["biject_score_p_value_sum"] / len(images),
+        grown["biject_p_values_total"] / len(images),
         grown["biject_flagged_images_total"] / len(images),
         after["biject_latent_shift"],
     )
