@@ -76,6 +76,8 @@ def test_no_log_figure_or_trace_has_a_key(
     with running(mode, models, tmp_path / "log", *arguments, *also) as server:
         for key in SECRETS:
             put_everywhere(server.port, key)
+        for path in ("/schema.json", "/docs.json", "/encode", "/metrics", "/v1/models"):
+            assert httpx.get(server.url + path).status_code == 401  # BentoML's own paths as well
         figures = httpx.get(server.url + "/metrics", headers={"X-API-Key": USER}).text
         until(lambda: b"sample oracle" in b"".join(collected), 10)
     log, sent = server.log.read_text(), b"".join(collected)
