@@ -1,5 +1,6 @@
 """What a stranger may send before anybody looks at it: heads, their time, JSON's shape, sockets."""
 
+import asyncio
 import contextlib
 import socket
 import threading
@@ -10,13 +11,17 @@ from pathlib import Path
 
 import pytest
 import uvicorn
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from security.conftest import Serve
 from server_process import MODES, Mode, running
+from serving.app import in_front_of
+from serving.deployment import Deployment
+from serving.edge import Edge
 from serving.errors import TooLarge
 from serving.head import BoundedHeads
 from serving.routes import bodies
+from serving.settings import Settings
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -114,6 +119,25 @@ def test_both_servers_bound_heads(mode: Mode, models: Path, tmp_path: Path) -> N
         with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
             client.sendall(upgrade)
             assert client.recv(100).split()[1] != b"101"
+
+
+def test_a_websocket_is_closed_before_any_app_sees_it() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        raise AssertionError("nobody has shown a key")
+
+    async def receive() -> Message:
+        return {"type": "websocket.connect"}
+
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    deployment = Deployment(Settings())
+    scope = {"type": "websocket", "path": "/", "headers": []}
+    for door in (Edge(app, deployment=deployment), in_front_of(app, deployment=deployment)):
+        asyncio.run(door(scope, receive, send))
+    assert sent == [{"type": "websocket.close", "code": 1008}] * 2
 
 
 @pytest.mark.parametrize("opening", [b"[],", b"{},", b'{"a":[]},'])
