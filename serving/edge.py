@@ -40,7 +40,15 @@ _CORS: Final[Mapping[str, Any]] = MappingProxyType(
     {
         "allow_methods": ("GET", "POST"),
         "allow_headers": ("*",),
-        "expose_headers": ("X-Request-ID", "Server-Timing", "Retry-After", "ETag"),
+        "expose_headers": (
+            "X-Request-ID",
+            "Server-Timing",
+            "Retry-After",
+            "ETag",
+            "Preference-Applied",
+            "Inference-Header-Content-Length",
+            "X-Biject-Ignored",
+        ),
     }
 )
 log = logging.getLogger("biject.http")

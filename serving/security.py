@@ -158,12 +158,12 @@ def require_admin(headers: Mapping[str, str], settings: "Settings") -> None:
         Unauthorised: no key, or one that is not known.
     """
     if not settings.admin_keys:
-        raise Forbidden("this server has no admin keys, so nobody may: set BIJECT_ADMIN_KEYS")
+        raise Forbidden("nobody may load or unload models here: no admin key is set")
     given = _given(headers.get("x-api-key"), headers.get("authorization"))
     if _known(given, keys(settings.admin_keys)) is not None:
         return
     if _known(given, keys(settings.api_keys)) is not None:
-        raise Forbidden("an API key does not open this: an admin key is wanted")
+        raise Forbidden("this key may not load or unload models: an admin key is wanted")
     raise _unauthorised(given)
 
 

@@ -29,13 +29,13 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from serving.answer_counts import AnswerCounts, Answered
 from serving.batching import Batcher
 from serving.drift import Drift
 from serving.errors import RateExceeded, ServingError
 from serving.manifest import Manifest
 from serving.scoring import Verdict
 from serving.security import Caller
-from serving.tally import Answered, Tally
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 Array = npt.NDArray[Any]
@@ -116,7 +116,7 @@ class Metrics:
     def __init__(self) -> None:
         registry = CollectorRegistry()
         self._registry = registry
-        self._tally = Tally(registry)
+        self._counts = AnswerCounts(registry)
         self._batches: dict[tuple[str, str], _Batches] = {}
         self._drifts: dict[str, Drift] = {}
         self._noting = threading.Lock()
@@ -168,7 +168,7 @@ class Metrics:
         reason, caller = _REASONS.get(status, ""), trace.caller
         if reason and isinstance(trace.error, RateExceeded):
             reason = RATE
-        self._tally.add(
+        self._counts.add(
             Answered(
                 trace.model,
                 trace.verb,
@@ -221,7 +221,7 @@ class Metrics:
         self, models: Iterable[tuple[str, Batcher]], *, worker: int, open_requests: int
     ) -> None:
         """Note how things stand now.  Any thread may call."""
-        self._tally.settle()
+        self._counts.settle()
         self.open.labels(str(worker)).set(open_requests)
         with self._noting:
             self._note(models)
@@ -242,7 +242,7 @@ class Metrics:
 
     def render(self) -> bytes:
         """All figures in Prometheus' text format."""
-        self._tally.settle()
+        self._counts.settle()
         if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
             return generate_latest(self._registry)
         registry = CollectorRegistry()

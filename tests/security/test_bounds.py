@@ -135,8 +135,12 @@ def test_a_websocket_is_closed_before_any_app_sees_it() -> None:
 
     deployment = Deployment(Settings())
     scope = {"type": "websocket", "path": "/", "headers": []}
-    for door in (Edge(app, deployment=deployment), in_front_of(app, deployment=deployment)):
-        asyncio.run(door(scope, receive, send))
+
+    async def knock() -> None:
+        await Edge(app, deployment=deployment)(scope, receive, send)
+        await in_front_of(app, deployment=deployment)(scope, receive, send)
+
+    asyncio.run(knock())
     assert sent == [{"type": "websocket.close", "code": 1008}] * 2
 
 

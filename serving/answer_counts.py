@@ -28,7 +28,7 @@ class Answered(NamedTuple):
     images: int = 0  # that were computed for it
 
 
-class Tally:
+class AnswerCounts:
     """The figures themselves.  `add` is for one thread, `settle` for any."""
 
     def __init__(self, registry: CollectorRegistry) -> None:

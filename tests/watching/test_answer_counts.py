@@ -5,7 +5,7 @@ import threading
 
 from prometheus_client import CollectorRegistry, Histogram
 
-from serving.tally import SECONDS, Answered, Tally
+from serving.answer_counts import SECONDS, AnswerCounts, Answered
 
 
 def figures(registry: CollectorRegistry) -> dict[str, dict[tuple[str, ...], float]]:
@@ -22,14 +22,14 @@ def test_histograms_are_as_the_library_would_have_them() -> None:
     chance = random.Random(1)
     times = [*SECONDS, *(chance.expovariate(3) for _ in range(700)), 0.0, 31.0, 1e9]
     ours, theirs = CollectorRegistry(), CollectorRegistry()
-    tally = Tally(ours)
+    counts = AnswerCounts(ours)
     wanted = Histogram(
         "biject_request_seconds", "x", ["model", "verb"], buckets=SECONDS, registry=theirs
     )
     for seconds in times:
-        tally.add(Answered("m", "encode", 200, seconds, seconds / 2))
+        counts.add(Answered("m", "encode", 200, seconds, seconds / 2))
         wanted.labels("m", "encode").observe(seconds)
-    tally.settle()
+    counts.settle()
     found = figures(ours)
     for name, samples in figures(theirs).items():
         for labels, value in samples.items():
@@ -39,13 +39,13 @@ def test_histograms_are_as_the_library_would_have_them() -> None:
 
 def test_each_answer_counts_where_it_belongs() -> None:
     registry = CollectorRegistry()
-    tally = Tally(registry)
-    tally.add(Answered("m", "encode", 200, 0.1, 0.0, key="a", images=5))
-    tally.add(Answered("m", "encode", 200, 0.1, 0.0, key="b", images=1))
-    tally.add(Answered("m", "encode", 429, 0.1, None, reason="rate", key="a"))
-    tally.add(Answered("", "", 401, 0.1, None, reason="no_key"))
-    tally.add(Answered("", "", 404, 0.1))
-    tally.settle()
+    counts = AnswerCounts(registry)
+    counts.add(Answered("m", "encode", 200, 0.1, 0.0, key="a", images=5))
+    counts.add(Answered("m", "encode", 200, 0.1, 0.0, key="b", images=1))
+    counts.add(Answered("m", "encode", 429, 0.1, None, reason="rate", key="a"))
+    counts.add(Answered("", "", 401, 0.1, None, reason="no_key"))
+    counts.add(Answered("", "", 404, 0.1))
+    counts.settle()
     found = figures(registry)
     assert found["biject_requests_total"] == {
         ("m", "encode", "200"): 2,
@@ -62,28 +62,28 @@ def test_each_answer_counts_where_it_belongs() -> None:
 
 def test_none_is_lost_while_others_look() -> None:
     registry = CollectorRegistry()
-    tally = Tally(registry)
+    counts = AnswerCounts(registry)
     over = threading.Event()
 
     def look() -> None:
         while not over.is_set():
-            tally.settle()
+            counts.settle()
 
     lookers = [threading.Thread(target=look) for _ in range(3)]
     for thread in lookers:
         thread.start()
     for _ in range(20_000):
-        tally.add(Answered("m", "encode", 200, 0.1))
+        counts.add(Answered("m", "encode", 200, 0.1))
     over.set()
     for thread in lookers:
         thread.join()
-    tally.settle()
+    counts.settle()
     assert figures(registry)["biject_requests_total"] == {("m", "encode", "200"): 20_000}
 
 
 def test_they_do_not_pile_up() -> None:
     registry = CollectorRegistry()
-    tally = Tally(registry)
+    counts = AnswerCounts(registry)
     for _ in range(10_000):
-        tally.add(Answered("m", "encode", 200, 0.1))
-    assert len(tally._waiting) < 1_000
+        counts.add(Answered("m", "encode", 200, 0.1))
+    assert len(counts._waiting) < 1_000
