@@ -1,6 +1,7 @@
-"""Figures of answers, added up some hundred at a time: on its own each would cost a request more.
+"""Figures of answers, added up some hundred at a time: one by one they would cost requests more.
 
-What has not been added up yet is, before anybody looks.
+What has not been added up yet is, before anybody looks.  Where figures outlive the process, in the
+files that workers share, each is added at once: a worker may be killed at any moment.
 """
 
 import bisect
@@ -12,7 +13,7 @@ from typing import Final, NamedTuple
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 30)
-_TOGETHER: Final = 256
+TOGETHER: Final = 256
 
 
 class Answered(NamedTuple):
@@ -29,9 +30,15 @@ class Answered(NamedTuple):
 
 
 class AnswerCounts:
-    """The figures themselves.  `add` is for one thread, `settle` for any."""
+    """The figures themselves.  `add` is for one thread, `settle` for any.
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    Args:
+        registry: Where they are to be found.
+        together: How many answers are added up at once.
+    """
+
+    def __init__(self, registry: CollectorRegistry, *, together: int = TOGETHER) -> None:
+        self._together = together
         by_verb = ["model", "verb"]
         self._requests = Counter(
             "biject_requests", "Answers.", [*by_verb, "status"], registry=registry
@@ -65,7 +72,7 @@ class AnswerCounts:
     def add(self, answer: Answered) -> None:
         """Count it, by and by."""
         self._waiting.append(answer)
-        if len(self._waiting) >= _TOGETHER:
+        if len(self._waiting) >= self._together:
             self.settle()
 
     def settle(self) -> None:

@@ -40,6 +40,7 @@ from serving.security import Caller
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 Array = npt.NDArray[Any]
 RATE: Final = "rate"
+_SHARED: Final = "PROMETHEUS_MULTIPROC_DIR"  # set where workers add up figures in files
 _REASONS: Final[Mapping[int, str]] = MappingProxyType(
     {
         401: "no_key",
@@ -116,7 +117,7 @@ class Metrics:
     def __init__(self) -> None:
         registry = CollectorRegistry()
         self._registry = registry
-        self._counts = AnswerCounts(registry)
+        self._counts = AnswerCounts(registry, together=1 if _SHARED in os.environ else TOGETHER)
         self._batches: dict[tuple[str, str], _Batches] = {}
         self._drifts: dict[str, Drift] = {}
         self._noting = threading.Lock()
@@ -243,7 +244,7 @@ class Metrics:
     def render(self) -> bytes:
         """All figures in Prometheus' text format."""
         self._counts.settle()
-        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        if _SHARED not in os.environ:
             return generate_latest(self._registry)
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]

@@ -108,6 +108,8 @@ def test_damaged_http_is_cut_off_or_answered(
             headers={"Accept": "application/x-npy"},
         )
         assert np.frombuffer(answer.content[-4:], "<f4").size == 1
-    assert statuses.keys() <= {b"200", b"400", b"404", b"405", b"408", b"413", b"415", b"422", b""}
+    # 307: a slash too many; 429 and 504: the machine is busy.
+    allowed = REFUSALS | {200, 307, 408, 429, 504}
+    assert statuses.keys() <= {b"", *(str(status).encode() for status in allowed)}
     assert statuses[b"200"] > connections / 50
     assert statuses[b"400"] > connections / 50
