@@ -29,7 +29,7 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from serving.answer_counts import AnswerCounts, Answered
+from serving.answer_counts import TOGETHER, AnswerCounts, Answered
 from serving.batching import Batcher
 from serving.drift import Drift
 from serving.errors import RateExceeded, ServingError
