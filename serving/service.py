@@ -23,6 +23,7 @@ from serving.attendance import ClientGone
 from serving.deployment import Deployment
 from serving.environment import checked_or_exit, warn_if_open
 from serving.errors import ServingError
+from serving.routes import verb_operations
 from serving.routes.native import Native
 from serving.routes.parameters import FRAMES, STRENGTH, VARIATIONS
 from serving.scoring import FPR
@@ -73,9 +74,9 @@ class Biject:
         return await _answer("decode", model, latents)
 
     @bentoml.api
-    async def reconstruct(self, images: list[str], model: str = "default") -> Json:
+    async def reconstruct(self, images: list[str], refine: int = 0, model: str = "default") -> Json:
         """G(E(x)): `images`, their `latents`, and the mean difference `l1` of each."""
-        return await _answer("reconstruct", model, images)
+        return await _answer("reconstruct", model, images, refine=refine)
 
     @bentoml.api
     async def score(
@@ -95,10 +96,11 @@ class Biject:
         images: list[str],
         frames: int = FRAMES,
         path: str = "slerp",
+        exact: bool = False,
         model: str = "default",
     ) -> Json:
         """A morph through the given images: the frames as `images`."""
-        return await _answer("interpolate", model, images, frames=frames, path=path)
+        return await _answer("interpolate", model, images, frames=frames, path=path, exact=exact)
 
     @bentoml.api
     async def sample(
@@ -134,7 +136,9 @@ def _worth_a_traceback(record: logging.LogRecord) -> bool:
 
 def _front(app: ASGIApp) -> ASGIApp:
     """Our app, which BentoML's stands behind."""
-    return tracing.traced(in_front_of(app, deployment=DEPLOYMENT), SETTINGS)
+    return tracing.traced(
+        in_front_of(app, deployment=DEPLOYMENT, others=verb_operations.typed(SETTINGS)), SETTINGS
+    )
 
 
 async def _answer(verb: str, model: str, items: Sequence[Any], **given: Any) -> Any:

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 from weakref import WeakKeyDictionary
 
 import numpy.typing as npt
@@ -57,6 +57,12 @@ _ROWS: Final = (1, 2, 4, 8, 16, 32, 64, 128)
 _ID: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 
 
+class Held(Protocol):
+    """Something that stays as it is while it has users."""
+
+    users: int
+
+
 @dataclass(kw_only=True, slots=True)
 class Trace:
     """One request, from the outer middleware's first look at it until its answer."""
@@ -70,6 +76,19 @@ class Trace:
     compute_ms: float = 0.0
     caller: Caller | None = None  # whose key it came with
     error: ServingError | None = None  # the true reason, where a framework words the answer
+    held: Held | None = None  # the model, which is not let go before the answer is out
+
+    def hold(self, held: Held) -> None:
+        """Be one of its users until `release`."""
+        self.release()
+        held.users += 1
+        self.held = held
+
+    def release(self) -> None:
+        """Be no longer a user of what is held."""
+        if self.held is not None:
+            self.held.users -= 1
+            self.held = None
 
 
 _current: ContextVar[Trace] = ContextVar("biject_trace")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, seed
 from hypothesis import strategies as st
@@ -99,7 +100,7 @@ def npy_files() -> list[bytes]:
 def test_npy_files(times: int, manifest: Manifest) -> None:
     def work(data: bytes) -> None:
         wanted: Wanted = "images" if b"u1" in data else "latents"
-        assert len(intake._from_npy(data, manifest, wanted, MOST)) <= MOST
+        assert len(intake._from_npy(data, manifest, wanted, MOST)[0]) <= MOST
 
     fuzz(damaged(npy_files()), work, 700 * times, least=0.05)
 
@@ -146,15 +147,15 @@ def read_request(body: bytes, content_type: str, verb: str, manifest: Manifest) 
     payload = bodies.read(body, content_type, wanted, max_items=MOST)
     known = parameters.known(verb, max_images=MOST, max_frames=64)
     values = parameters.parse(known, payload.given)
-    rows = None
+    rows: npt.NDArray[Any] | None = None
     if payload.files is not None:
         intake._check_count(len(payload.files), MOST, "images")
         decoded = [images.decode(intake._file(file), SPEC) for file in payload.files]
         rows = np.stack(decoded)
     elif payload.npy is not None and wanted:
-        rows = intake._from_npy(payload.npy, manifest, wanted, MOST)
+        rows, _ = intake._from_npy(payload.npy, manifest, wanted, MOST)
     elif wanted:
-        rows = intake._from_rows(payload.rows, manifest, wanted, MOST)
+        rows, _ = intake._from_rows(payload.rows, manifest, wanted, MOST)
     intake.check_number(verb, rows, values, max_frames=64)
 
 
