@@ -50,6 +50,7 @@ def standalone(deployment: Deployment) -> ASGIApp:
     @asynccontextmanager
     async def lifespan(app: Router) -> AsyncIterator[None]:
         deployment.start()
+        await deployment.useful()
         try:
             yield
         finally:

@@ -13,7 +13,7 @@ import click
 import uvicorn
 from starlette.types import ASGIApp
 
-from serving import draining, head, logs, tracing, workers
+from serving import draining, garbage, head, logs, tracing, workers
 from serving.app import standalone
 from serving.deployment import Deployment
 from serving.environment import checked, checked_or_exit
@@ -26,6 +26,7 @@ def app() -> ASGIApp:
     """The app of one worker, which uvicorn asks for in each."""
     settings = checked(os.environ)
     logs.configure(settings, _OF_UVICORN)
+    garbage.collect_seldom()
     crew = workers.crew(settings.workers) if settings.workers > 1 else None
     return tracing.traced(standalone(Deployment(settings, crew=crew)), settings)
 

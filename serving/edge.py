@@ -3,7 +3,6 @@
 A plain ASGI middleware, so that it covers BentoML's own routes as well as ours, and costs little.
 """
 
-import asyncio
 import functools
 import logging
 import re
@@ -19,7 +18,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving import logs, problems, security, telemetry
-from serving.attendance import CLIENT_GONE, ClientGone
+from serving.attendance import CLIENT_GONE, ClientGone, in_time
 from serving.deployment import Deployment
 from serving.errors import (
     BadRequest,
@@ -84,10 +83,11 @@ class Edge:
             # Around every answer, refusals too, or the page could not read why; and before any
             # key is asked for, as a preflight shows none.  Inside the exchange, as all answers.
             answer = CORSMiddleware(answer, allow_origins=settings.cors_origins, **_CORS)
+        self._deployment.begin_answer()
         try:
-            with self._deployment.answering():
-                await answer(scope, exchange.receive, exchange.send)
+            await answer(scope, exchange.receive, exchange.send)
         finally:
+            self._deployment.end_answer()
             exchange.release()
             trace.release()
             if settings.access_log:
@@ -169,10 +169,8 @@ class _Exchange:
         """The next piece of the body, in time and within the limit; then the disconnect."""
         if self._complete:
             return await self._receive()
-        left = self._trace.deadline - time.monotonic()
         try:
-            async with asyncio.timeout(left):
-                message = await self._receive()
+            message = await in_time(self._receive(), self._trace.deadline)
         except TimeoutError as error:
             self._trace.error = RequestTimeout("the body did not arrive before the deadline")
             raise self._trace.error from error

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from serving import head, logs, tracing, workers
+from serving import garbage, head, logs, tracing, workers
 from serving.app import in_front_of
 from serving.attendance import ClientGone
 from serving.deployment import Deployment
@@ -54,8 +54,12 @@ class Biject:
     async def start(self) -> None:
         logs.configure(SETTINGS, *_OTHERS)
         logging.getLogger("bentoml._internal.server.http_app").addFilter(_worth_a_traceback)
+        # It words a line for each answer as long as there is any log that might want it.
+        logging.getLogger("uvicorn.access").propagate = False
+        garbage.collect_seldom()
         if DEPLOYMENT.start() == 0:
             warn_if_open(SETTINGS)
+        await DEPLOYMENT.useful()
 
     @bentoml.on_shutdown
     async def stop(self) -> None:
