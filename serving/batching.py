@@ -50,7 +50,7 @@ class Batcher:
         plan: What batches cost and how large they are to be; longer requests are cut.
         queue_limit: Most rows that may wait for one graph; a request over it is refused with Busy.
         workers: How many threads call `run`.
-        on_batch: Told of each batch (graph, rows, seconds), on an engine thread.
+        on_batch: Told of each batch (graph, outputs, seconds), on an engine thread.
         restart_delay: Seconds until an engine thread that died is replaced; longer if its
             successors die, too.
     """
@@ -62,7 +62,7 @@ class Batcher:
         plan: Plan,
         queue_limit: int,
         workers: int,
-        on_batch: Callable[[str, int, float], None] | None = None,
+        on_batch: Callable[[str, Sequence[Array], float], None] | None = None,
         restart_delay: float = 0.25,
     ) -> None:
         if min(queue_limit, workers) < 1:
@@ -228,7 +228,7 @@ class Batcher:
             complete = self._line.record(parts, outputs, seconds)
         self._send([(work, work.answer()) for work in complete])
         if self._on_batch is not None:
-            self._on_batch(graph, rows, seconds)
+            self._on_batch(graph, outputs, seconds)
         return whole
 
     def _run_joined(self, graph: str, rows: int, parts: list[Part]) -> list[Array]:

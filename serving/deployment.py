@@ -5,7 +5,6 @@ import contextlib
 import logging
 import math
 import time
-from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, TypeVar
 
@@ -62,14 +61,15 @@ class Deployment:
         self._stopped = asyncio.Event()
         self._end = math.inf  # when, by time.monotonic(), all must be over
 
-    def start(self) -> None:
-        """Begin to load the models; probes are answered meanwhile."""
+    def start(self) -> int:
+        """Begin to load the models; probes are answered meanwhile.  The worker's number, from 0."""
         if self._crew is not None:
             self.slot = self._crew.join()
             self._beating = asyncio.create_task(self._beat(self._crew))
         draining.on_signal(self.drain)
         self.registry.slot = self.slot
         self._loading = asyncio.create_task(self._load())
+        return self.slot
 
     async def useful(self) -> None:
         """Wait until this process had better be asked: for its models, if others answer meanwhile.
@@ -270,12 +270,12 @@ class Deployment:
         return crew.unready()
 
     def _gauge(self) -> None:
-        rows: Counter[str] = Counter()  # of all versions of a name
-        for model in self.registry.models:
-            loaded = model.loaded
-            rows[model.name] += loaded.batcher.queued if loaded is not None else 0
-        for name, queued in rows.items():
-            self.metrics.queued.labels(name).set(queued)
+        standing = [
+            (model.name, model.loaded.batcher)
+            for model in self.registry.models
+            if model.loaded is not None
+        ]
+        self.metrics.gauge(standing, worker=self.slot, open_requests=self._open)
 
     def _count(self, model: Model) -> None:
         """Count the model among those that are ready, or no longer."""

@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 
 from http_api.conftest import Serve, Served
 from oracle import make_oracle
 from serving.engine import Engine
 from serving.registry import Registry
+from serving.rendering import data_uri, png
 
 KEYS = {"admin_keys": ("secret",)}
 ADMIN = {"Authorization": "Bearer secret"}
@@ -303,6 +305,29 @@ def test_more_models_than_may_be_loaded_take_turns(serve: Serve, tmp_path: Path)
         assert answering(running, "default") == "b@1"
         assert standing(running) == {"a@1": "unloaded", "b@1": "ready", "c@1": "ready"}
         assert running.client.get("/v1/models/a").json()["latent"]["size"] == 48
+
+
+def test_every_dialect_has_a_model_loaded_that_made_room(serve: Serve, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        make_oracle(tmp_path, name=name)
+    tensor = {"name": "latents", "shape": [1, 48], "datatype": "FP32", "data": [0.0] * 48}
+    image = data_uri(png(np.zeros((8, 8, 3), np.uint8)))
+    asks: dict[str, Callable[[httpx.Client, str], httpx.Response]] = {
+        "infer": lambda c, m: c.post(f"/v2/models/{m}.decode/infer", json={"inputs": [tensor]}),
+        "metadata": lambda c, m: c.get(f"/v2/models/{m}"),
+        "embeddings": lambda c, m: c.post("/v1/embeddings", json={"model": m, "input": image}),
+        "generations": lambda c, m: c.post(
+            "/v1/images/generations", json={"model": m, "prompt": "", "response_format": "b64_json"}
+        ),
+    }
+    with serve(models=tmp_path, default="a", max_models=1) as running:
+        for ask_for in asks.values():
+            for name in ("b", "a"):  # each in the place of the other
+                answer = ask_for(running.client, name)
+                assert answer.status_code == 200, answer.text
+                assert standing(running)[f"{name}@1"] == "ready"
+            assert running.client.get("/v2/models/b/ready").status_code == 503  # wakes nothing
+            assert standing(running)["a@1"] == "ready"
 
 
 def test_many_who_ask_for_more_models_than_there_is_room_for_all_get_answers(
