@@ -32,6 +32,7 @@ from serving.errors import (
     TooLarge,
     Unauthorised,
 )
+from serving.routes.page import PREFIX
 from serving.telemetry import Trace
 
 OPEN_PATHS: Final = frozenset({"/", "/livez", "/readyz", "/healthz"})  # never want a key
@@ -96,7 +97,7 @@ class Edge:
             path = scope["path"]
             if path not in _WHILE_DRAINING:
                 self._deployment.check_accepting()
-            if self._keys and path not in OPEN_PATHS:
+            if self._keys and not (path in OPEN_PATHS or path.startswith(PREFIX)):
                 self._check_key(headers)
             if b"x-deadline-ms" in headers:
                 wanted = _wanted_deadline(headers[b"x-deadline-ms"], trace)

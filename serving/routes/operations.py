@@ -8,9 +8,11 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from serving import telemetry
+from serving import scoring, telemetry
 from serving.deployment import Deployment
+from serving.errors import NotFound
 from serving.registry import Model
+from serving.routes import page
 from serving.routes.native import route
 from serving.verbs import VERBS
 
@@ -31,6 +33,7 @@ class Operations:
 
     def __init__(self, deployment: Deployment) -> None:
         self._deployment = deployment
+        self._page = page.Page()
 
     def routes(self) -> list[Route]:
         """All with GET."""
@@ -38,14 +41,19 @@ class Operations:
             route("/", self._index, "GET"),
             route("/v1/models", self._models, "GET"),
             route("/v1/models/{model}", self._model, "GET"),
+            route("/v1/models/{model}/calibration", self._calibration, "GET"),
             route("/livez", self._alive, "GET"),
             route("/healthz", self._alive, "GET"),  # BentoML's name for it
             route("/readyz", self._ready, "GET"),
             route("/metrics", self._metrics, "GET"),
+            *self._page.routes(),
         ]
 
     async def _index(self, request: Request) -> Response:
-        return PlainTextResponse(_INDEX.format(verbs=", ".join(VERBS), base=request.base_url))
+        if page.is_wanted(request):
+            return self._page.index(request)
+        text = _INDEX.format(verbs=", ".join(VERBS), base=request.base_url)
+        return PlainTextResponse(text, headers={"Vary": "Accept"})
 
     async def _models(self, request: Request) -> Response:
         registry = self._deployment.registry
@@ -74,6 +82,23 @@ class Operations:
             kept = {key: value for key, value in calibration.items() if key != "scores"}
             document["score"] = {**document["score"], "calibration": kept}
         return _json({**document, **_summary(model)})
+
+    async def _calibration(self, request: Request) -> Response:
+        """What the model's scores are judged by, as few numbers as a histogram wants."""
+        manifest = self._deployment.registry.get(request.path_params["model"]).manifest
+        by_term = manifest.score.calibration
+        if not by_term:
+            raise NotFound(f"{manifest.name}@{manifest.version} was not calibrated")
+        return _json(
+            {
+                "model": f"{manifest.name}@{manifest.version}",
+                "source": manifest.score.extra["calibration"].get("source"),
+                "counts": {term: len(scores) for term, scores in by_term.items()},
+                "quantiles": {
+                    term: scoring.quantiles(scores).tolist() for term, scores in by_term.items()
+                },
+            }
+        )
 
     async def _alive(self, request: Request) -> Response:
         return PlainTextResponse("alive\n")
