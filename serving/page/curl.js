@@ -40,7 +40,8 @@ export async function command(api, path, { query = {}, accept, out, pictures = [
     words.push("-d", quoted(JSON.stringify({ images })));
   } else {
     for (const picture of pictures) {
-      words.push("-F", quoted(`images=@${picture.isOwn ? picture.name : `${picture.name}.png`}`));
+      const name = /\.\w+$/.test(picture.name) ? picture.name : `${picture.name}.png`;
+      words.push("-F", quoted(`images=@${name}`));
     }
   }
   words.push(quoted(address(path, query).href));

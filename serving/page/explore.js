@@ -8,9 +8,10 @@ import { strip } from "./strip.js";
 
 /** @typedef {import("./main.js").Context} Context */
 
-const WALL = 60;
+const WALL = 42;
 const VARIATIONS = 12;
 const MOST = 2 ** 31;
+const NARROW = 900; // CSS pixels: the closer look stands below the wall there
 
 /**
  * @param {Context} context
@@ -23,7 +24,7 @@ export function explore(context) {
   const wall = el("div", { class: "wall", role: "group", "aria-label": "Samples" });
   /** @type {HTMLButtonElement[]} */
   const tiles = [];
-  let chosen = 0;
+  let chosen = 1;
 
   const id = uniqueId();
   const seed = el("input", {
@@ -37,7 +38,7 @@ export function explore(context) {
   });
   const truncation = slider(
     "Truncation",
-    { min: 0.1, max: 1, step: 0.05, value: Number(link.get("truncation") ?? 1) },
+    { min: 0.1, max: 1, step: 0.05, value: Number(link.get("truncation") ?? 0.8) },
     (value) => (value === 1 ? "1, as drawn" : `${value.toFixed(2)}, tamer`),
     () => refresh(),
   );
@@ -78,7 +79,7 @@ export function explore(context) {
     tiles.push(
       button("", () => {
         choose(i);
-        if (innerWidth < 900) detail.element.scrollIntoView({ behavior: "smooth" });
+        if (innerWidth < NARROW) detail.element.scrollIntoView({ behavior: "smooth" });
       }, { class: "tile", "aria-pressed": "false" }),
     );
     tiles[i].append(canvas);
@@ -172,9 +173,7 @@ function closer(context) {
         "div",
         { class: "through" },
         original,
-        el("span", { class: "arrow", "aria-hidden": "true" }, "E →"),
-        numbers,
-        el("span", { class: "arrow", "aria-hidden": "true" }, "G →"),
+        el("div", { class: "middle" }, numbers, el("span", { "aria-hidden": "true" }, "E →   → G")),
         again,
       ),
     );
@@ -185,6 +184,6 @@ function closer(context) {
   if (model.has("encode")) {
     parts.push(el("h3", {}, "Close to it"), strength.element, near, box.element);
   }
-  const element = el("section", { class: "panel", "aria-label": "Closer look" }, ...parts);
+  const element = el("section", { class: "panel", "aria-label": "Closer look", tabIndex: -1 }, ...parts);
   return { element, show };
 }

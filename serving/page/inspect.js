@@ -87,7 +87,7 @@ export function inspect(context) {
 
   const results = el(
     "div",
-    { class: "columns even" },
+    { class: "columns close" },
     el("section", { "aria-label": "Picture up close" }, title, view.box, ...view.controls),
     el(
       "section",
@@ -224,10 +224,9 @@ export function inspect(context) {
     void view.show(row.picture, row);
     decision.replaceChildren(chip(row), " ", sentence(row));
     figures.replaceChildren(
-      ...Object.entries(row.terms ?? {}).flatMap(([name, value]) => [
-        el("dt", { class: name === by ? "chosen" : "" }, name),
-        el("dd", {}, figure(value)),
-      ]),
+      ...Object.entries(row.terms ?? {}).map(([name, value]) =>
+        el("div", {}, el("dt", {}, name), el("dd", {}, figure(value))),
+      ),
     );
     numbers.replaceChildren(...(row.latents ? [strip(row.latents)] : []));
     const quantiles = calibration?.quantiles[by];
@@ -264,7 +263,8 @@ export function inspect(context) {
     if (row.state === "waiting") return "the server is at it";
     if (!model.has("score")) return "this model has no score graph";
     if (row.p === null) return "the model was not calibrated: scores can be ranked, not judged";
-    return `p = ${figure(row.p)}: of 100 normal images ${figure(row.p * 100)} are at least as abnormal`;
+    const share = row.p > 0.1 ? `${Math.round(row.p * 100)} in 100` : `1 in ${Math.round(1 / row.p).toLocaleString("en")}`;
+    return `p = ${figure(row.p)}: ${share} normal images would score as high`;
   }
 
   /** @param {Row} row */

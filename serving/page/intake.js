@@ -10,8 +10,8 @@ import { Picture } from "./picture.js";
  */
 export function intake({ title, more = [], onPictures, isActive }) {
   const id = uniqueId();
-  const take = (/** @type {Iterable<File>} */ files) => {
-    const pictures = [...files].map((file) => new Picture(file.name || "pasted.png", { blob: file }));
+  const take = (/** @type {Iterable<File>} */ files, isOwn = true) => {
+    const pictures = [...files].map((file) => new Picture(file.name || "pasted.png", { blob: file }, isOwn));
     if (pictures.length) onPictures(pictures);
   };
   const input = el("input", {
@@ -56,7 +56,7 @@ export function intake({ title, more = [], onPictures, isActive }) {
     ),
   );
   document.addEventListener("paste", (event) => {
-    if (isActive() && area.isConnected) take(event.clipboardData?.files ?? []);
+    if (isActive() && area.isConnected) take(event.clipboardData?.files ?? [], false);
   });
   return area;
 }

@@ -14,6 +14,7 @@ const FIRST = 10; // numbers shown before somebody asks for all
 const MOST_PROBED = 256; // numbers whose effect is measured
 const MOST_BYTES = 8 * 2 ** 20; // of pictures fetched to measure it
 const WINDOW_MS = 1000;
+const SLOW = 5; // pictures a second: somebody tries this and that, and does not drag
 
 /**
  * @param {Context} context
@@ -37,7 +38,8 @@ export function latent(context) {
     await context.guard(async () => {
       const { pixels, size } = slice(await model.decode([moved()]), 0);
       paint(canvas, pixels, size);
-      rate.textContent = `${meter()} pictures a second`;
+      const perSecond = meter();
+      rate.textContent = perSecond < SLOW ? "" : `${perSecond} pictures a second`;
       canvas.dataset.drawn = String(Number(canvas.dataset.drawn ?? 0) + 1);
     });
   });

@@ -108,9 +108,7 @@ export function morph(context) {
     const seed = Math.floor(Math.random() * 2 ** 31);
     stops.add(await model.samples(1, isBegun ? seed : 7));
   };
-  const element = el(
-    "div",
-    {},
+  const gather = [
     intake({
       title: "Two or more pictures are the stops of a way through the model's space.",
       more: [button("Add a sample", () => void context.guard(samples))],
@@ -118,22 +116,29 @@ export function morph(context) {
       isActive: () => context.isShown("morph"),
     }),
     stops.element,
+  ];
+  const settings = el(
+    "section",
+    { class: "panel", "aria-label": "Settings" },
+    length.element,
+    path.element,
+    el("div", { class: "field check" }, exact, el("label", { htmlFor: id }, "Exact ends: begin and end with the pictures themselves")),
+    note,
+    el("h3", {}, "Keep it"),
+    keep,
+    box.element,
+  );
+  const element = el(
+    "div",
+    { class: "columns close" },
     el(
-      "div",
-      { class: "columns even" },
-      el("section", { "aria-label": "Player" }, el("div", { class: "stage" }, canvas), scrub.element, el("div", { class: "row" }, play.button)),
-      el(
-        "section",
-        { class: "panel", "aria-label": "Settings" },
-        length.element,
-        path.element,
-        el("div", { class: "field check" }, exact, el("label", { htmlFor: id }, "Exact ends: begin and end with the pictures themselves")),
-        note,
-        el("h3", {}, "Keep it"),
-        keep,
-        box.element,
-      ),
+      "section",
+      { "aria-label": "Player", class: "sticky" },
+      el("div", { class: "stage" }, canvas),
+      scrub.element,
+      el("div", { class: "row" }, play.button),
     ),
+    el("section", { "aria-label": "Waypoints and settings" }, ...gather, settings),
   );
   return {
     element,

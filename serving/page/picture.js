@@ -17,9 +17,11 @@ export class Picture {
   /**
    * @param {string} name
    * @param {{blob: Blob} | {pixels: Uint8Array, size: Size}} content
+   * @param {boolean} [isOwn] whether it is a file that the user has, by this name
    */
-  constructor(name, content) {
+  constructor(name, content, isOwn = false) {
     this.name = name;
+    this.isOwn = isOwn;
     this.pixels = "pixels" in content ? content.pixels : null;
     this.size = "pixels" in content ? content.size : null;
     if ("blob" in content) this.#blob = Promise.resolve(content.blob);
@@ -37,11 +39,6 @@ export class Picture {
   async url() {
     this.#url ||= URL.createObjectURL(await this.file());
     return this.#url;
-  }
-
-  /** Whether it is a file of the user's own, which has its name on his disk. */
-  get isOwn() {
-    return this.pixels === null;
   }
 
   /**

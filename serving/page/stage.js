@@ -19,14 +19,14 @@ export function stage(model) {
   const heat = el("canvas", { class: "pixels heat", role: "img", "aria-label": "Heat map of the error" });
   const handle = el("div", { class: "handle", "aria-hidden": "true" });
   const wipe = slider(
-    "Original ↔ reconstruction",
+    "Original, left of the line, and reconstruction",
     { min: 0, max: 100, step: 1, value: 50 },
-    (value) => (value === 0 ? "original" : value === 100 ? "reconstruction" : `${value} % made`),
+    (value) => (value === 100 ? "original" : value === 0 ? "reconstruction" : `${value} %`),
     (value) => box.style.setProperty("--wipe", `${value}%`),
   );
   const glow = slider(
     "Heat of the error",
-    { min: 0, max: 100, step: 1, value: 60 },
+    { min: 0, max: 100, step: 1, value: 35 },
     (value) => `${value} %`,
     (value) => box.style.setProperty("--heat", String(value / 100)),
   );
@@ -55,7 +55,7 @@ export function stage(model) {
     handle,
   );
   box.style.setProperty("--wipe", "50%");
-  box.style.setProperty("--heat", "0.6");
+  box.style.setProperty("--heat", "0.35");
   const { height, width, channels } = model.image;
   box.style.aspectRatio = `${width} / ${height}`;
   if (channels === 1) original.classList.add("grey");

@@ -134,7 +134,7 @@ function statuses(samples) {
   for (const { labels, value } of samples.get("biject_requests_total") ?? []) {
     counts.set(labels.status, (counts.get(labels.status) ?? 0) + value);
   }
-  return [...counts].sort().flatMap(([code, n]) => [el("dt", {}, code), el("dd", {}, n.toLocaleString("en"))]);
+  return [...counts].sort().map(([code, n]) => el("div", {}, el("dt", {}, code), el("dd", {}, n.toLocaleString("en"))));
 }
 
 /**
