@@ -180,7 +180,7 @@ function closer(context) {
   } else {
     parts.push(el("div", { class: "through" }, original));
   }
-  parts.push(el("div", { class: "row" }, to("Look inside", "inspect"), to("Morph", "morph"), to("Move its numbers", "latent")));
+  parts.push(el("div", { class: "row" }, to("Look inside", "inspect"), to("Morph", "morph"), to("Latent", "latent")));
   if (model.has("encode")) {
     parts.push(el("h3", {}, "Close to it"), strength.element, near, box.element);
   }

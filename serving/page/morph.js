@@ -92,7 +92,7 @@ export function morph(context) {
       scrub.input.max = String(made.shape[0] - 1);
       scrub.set(Math.round(at * (made.shape[0] - 1)));
       show(scrub.value());
-      note.textContent = `${made.shape[0]} frames, all here: nothing more is asked for.`;
+      note.textContent = `${made.shape[0]} frames, all of them here.`;
       const ask = { query, pictures, accept: "image/webp", out: "morph.webp" };
       box.set(await command(api, `${model.path}/interpolate`, ask));
     });
