@@ -1,5 +1,7 @@
 """A real Chromium in front of real servers, and what every test of the page wants to know of it."""
 
+import base64
+import contextlib
 import json
 import os
 import shutil
@@ -22,6 +24,21 @@ from serving.settings import BUNDLES, Settings
 Pixels = npt.NDArray[np.uint8]
 OpenTab = Callable[..., Page]
 _BROWSERS: Final = ("chromium", "chromium-browser", "google-chrome")
+_CAMERA: Final = ("--use-fake-device-for-media-stream",)  # Chromium's own make-believe
+_READ: Final = """canvases => canvases.map(({ width, height }, i) => {
+  const copy = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
+  copy.drawImage(canvases[i], 0, 0);
+  const { data } = copy.getImageData(0, 0, width, height);
+  let text = "";
+  for (let j = 0; j < data.length; j += 4096) {
+    text += String.fromCharCode(...data.subarray(j, j + 4096));
+  }
+  return [height, width, btoa(text)];
+})"""
+_QUIET: Final = """() => {
+  const last = Math.max(...performance.getEntriesByType("resource").map((one) => one.responseEnd));
+  return performance.now() - last > 300;
+}"""
 _REFUSED: Final = "Failed to load resource"  # how Chromium remarks on any 4xx and 5xx
 
 
@@ -34,11 +51,13 @@ def executable(own: str) -> str | None:
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     """For this folder alone: playwright keeps an event loop running in this thread."""
-    with sync_playwright() as playwright:
+    with pytest.MonkeyPatch.context() as patch, contextlib.ExitStack() as stack:
+        patch.setenv("PLAYWRIGHT_BROWSERS_PATH", "0")  # where scripts/install puts it
+        playwright = stack.enter_context(sync_playwright())
         path = executable(playwright.chromium.executable_path)
         if path is None and not os.environ.get("REQUIRE_BROWSER"):
             pytest.skip("no Chromium here: apt install chromium, or playwright install chromium")
-        running = playwright.chromium.launch(executable_path=path)
+        running = playwright.chromium.launch(executable_path=path, args=list(_CAMERA))
         yield running
         running.close()
 
@@ -53,7 +72,7 @@ def open_tab(browser: Browser) -> Iterator[OpenTab]:
 
     def heard(message: ConsoleMessage, refused: bool) -> None:
         if message.type in ("error", "warning") and not (refused and _REFUSED in message.text):
-            complaints.append(message.text)
+            complaints.append(f"{message.text} {message.location.get('url', '')}")
 
     def open_(url: str, *, refused: bool = False, **options: Any) -> Page:
         context = browser.new_context(**options)
@@ -102,13 +121,12 @@ def url(server: Served) -> str:
     return f"http://127.0.0.1:{server.port}/"
 
 
-def drawn(canvas: Locator, channels: int = 1) -> Pixels:
-    """What is on a canvas, [H, W, C]."""
-    height, width, data = canvas.evaluate(
-        "c => [c.height, c.width,"
-        " [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]]"
-    )
-    return np.array(data, np.uint8).reshape(height, width, 4)[..., :channels]
+def drawn(canvases: Locator, channels: int = 1) -> Pixels:
+    """What is on these canvases, [N, H, W, C], all of one size."""
+    found = canvases.evaluate_all(_READ)
+    height, width = found[0][:2]
+    pixels = [np.frombuffer(base64.b64decode(data), np.uint8) for _, _, data in found]
+    return np.stack(pixels).reshape(len(found), height, width, 4)[..., :channels]
 
 
 def array(answer: httpx.Response) -> npt.NDArray[Any]:
@@ -116,3 +134,9 @@ def array(answer: httpx.Response) -> npt.NDArray[Any]:
     assert answer.status_code == 200, answer.text
     found: npt.NDArray[Any] = np.load(BytesIO(answer.content))
     return found
+
+
+def settled(page: Page) -> None:
+    """Wait until nothing has been asked for some time."""
+    page.evaluate("() => new Promise((go) => requestAnimationFrame(go))")
+    page.wait_for_function(_QUIET)

@@ -46,7 +46,12 @@ def test_every_file_that_is_named_is_there_and_is_named(server: Served) -> None:
         wanted += [name for name in new if name.endswith(".js")]
         seen |= new
     assert seen == {file.name for file in FOLDER.iterdir()}
-    kinds = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg", ".html": "text/html"}
+    kinds = {
+        ".js": "text/javascript",
+        ".css": "text/css",
+        ".svg": "image/svg",
+        ".html": "text/html",
+    }
     for name in seen:
         answer = server.client.get(f"/page/{name}")
         assert answer.content == (FOLDER / name).read_bytes()
