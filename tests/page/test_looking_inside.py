@@ -143,7 +143,7 @@ def test_many_pictures_are_a_table_that_sorts_and_is_kept(
     shown = page.locator("tbody tr td:nth-child(3)").all_inner_texts()
     values = [float(text) for text in shown[:-1]]
     assert values == sorted(values, reverse=True)
-    assert shown[-1] == "–"  # what nobody knows comes last
+    assert shown[-1] == "\u2013"  # a dash: what nobody knows comes last
     expect(page.locator("th").nth(2)).to_have_attribute("aria-sort", "descending")
     page.get_by_role("button", name="Score", exact=True).click()
     shown = page.locator("tbody tr td:nth-child(3)").all_inner_texts()

@@ -22,7 +22,7 @@ def opened(open_tab: OpenTab, url: str, names: Sequence[str]) -> Page:
     stops = page.get_by_role("list", name="Waypoints").get_by_role("listitem")
     expect(stops).to_have_count(3)  # samples, so that there is something to see
     for _ in range(3):
-        stops.first.get_by_role("button", name="Remove").click()
+        stops.first.locator(".remove").click()
     page.locator("#view input[type=file]").set_input_files(
         [IMAGES / f"{name}.png" for name in names]
     )

@@ -108,7 +108,7 @@ def test_it_is_live_and_asks_for_one_at_a_time(open_tab: OpenTab, url: str) -> N
         most = max(most, len(open_now))
 
     page.on("request", began)
-    page.on("requestfinished", open_now.discard)
+    page.on("requestfinished", lambda request: open_now.discard(request))
     count = "c => Number(c.dataset.drawn)"
     canvas = page.get_by_label("What G makes of the numbers")
     before = canvas.evaluate(count)

@@ -115,6 +115,6 @@ def test_what_is_refused_for_good_is_said(open_tab: OpenTab, shown_models: Path)
     settings = Settings(models=shown_models, default="oracle", max_images=16)
     with served(settings) as running:
         page = open_tab(f"http://127.0.0.1:{running.port}/", refused=True)
-        expect(page.locator("#error-text")).to_contain_text("n must be at most 16")
+        expect(page.locator("#error-text")).to_contain_text("n must be at least 1 and at most 16")
         page.get_by_role("button", name="Dismiss").click()
         expect(page.locator("#error")).to_be_hidden()
