@@ -47,11 +47,12 @@ export function address(path, query = {}) {
   return url;
 }
 
-/** Fires `state` whenever `state` or `detail` changes. */
+/** Fires `state` whenever `state` or `detail` changes, `waiting` whenever `waiting` does. */
 export class Api extends EventTarget {
   /** @type {State} */
   state = "loading";
   detail = "";
+  waiting = 0; // requests that are not answered yet
   #key = sessionStorage.getItem(KEY) ?? "";
   #watching = false;
 
@@ -112,12 +113,32 @@ export class Api extends EventTarget {
     return (await this.#answer(path, ask)).text();
   }
 
+  /** @param {number} more */
+  #wait(more) {
+    this.waiting += more;
+    this.dispatchEvent(new Event("waiting"));
+  }
+
   /**
    * @param {string} path
    * @param {Ask} ask
    * @returns {Promise<Response>}
    */
   async #answer(path, ask) {
+    this.#wait(1);
+    try {
+      return await this.#insist(path, ask);
+    } finally {
+      this.#wait(-1);
+    }
+  }
+
+  /**
+   * @param {string} path
+   * @param {Ask} ask
+   * @returns {Promise<Response>}
+   */
+  async #insist(path, ask) {
     for (let refusals = 0; ; refusals += 1) {
       await this.#usable(ask.signal);
       const response = await this.#fetch(path, ask);

@@ -317,6 +317,9 @@ byId("skip").addEventListener("click", (/** @type {Event} */ event) => {
   event.preventDefault();
   byId("view").focus();
 });
+api.addEventListener("waiting", () => {
+  byId("progress").classList.toggle("on", api.waiting > 0);
+});
 api.addEventListener("state", onState);
 showState();
 open(link().view);

@@ -36,8 +36,9 @@ _READ: Final = """canvases => canvases.map(({ width, height }, i) => {
   return [height, width, btoa(text)];
 })"""
 _QUIET: Final = """() => {
-  const last = Math.max(...performance.getEntriesByType("resource").map((one) => one.responseEnd));
-  return performance.now() - last > 300;
+  const ends = performance.getEntriesByType("resource").map((one) => one.responseEnd);
+  const isWaiting = document.getElementById("progress").classList.contains("on");
+  return !isWaiting && performance.now() - Math.max(...ends) > 200;
 }"""
 _REFUSED: Final = "Failed to load resource"  # how Chromium remarks on any 4xx and 5xx
 

@@ -1,5 +1,7 @@
 """Everybody's page: axe finds nothing serious, the keyboard reaches all, a phone shows all."""
 
+from typing import Any
+
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
@@ -7,7 +9,7 @@ from playwright.sync_api import Page, expect
 from page.conftest import OpenTab, settled
 
 VIEWS = ("explore", "inspect", "morph", "latent", "status")
-SHAPES = {
+SHAPES: dict[str, dict[str, Any]] = {
     "light": {"color_scheme": "light", "viewport": {"width": 1280, "height": 860}},
     "dark": {"color_scheme": "dark", "viewport": {"width": 1280, "height": 860}},
     "phone": {

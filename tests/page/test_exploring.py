@@ -2,6 +2,7 @@
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -56,7 +57,7 @@ def test_a_sample_is_looked_at_and_varied(open_tab: OpenTab, server: Served, url
     expect(near).to_have_count(12)
     varied = drawn(near)
     headers = {**NPY, "Content-Type": "application/x-npy"}
-    sent = {"content": rendering.npy(chosen[None]), "headers": headers}
+    sent: dict[str, Any] = {"content": rendering.npy(chosen[None]), "headers": headers}
     assert np.array_equal(varied, array(server.client.post(path, params=query, **sent)))
     page.get_by_role("button", name="Variation 3: look closer").click()
     settled(page)

@@ -42,7 +42,8 @@ def frames(server: Served, names: Sequence[str], **query: object) -> Pixels:
 
 def shown(page: Page, i: int) -> Pixels:
     page.get_by_label("Along the way").fill(str(i))
-    return drawn(page.get_by_label("The morph", exact=True))[0]
+    (frame,) = drawn(page.get_by_label("The morph", exact=True))
+    return frame
 
 
 def test_frames_are_scrubbed_without_asking(open_tab: OpenTab, server: Served, url: str) -> None:

@@ -37,7 +37,8 @@ def decoded(server: Served, codes: Codes) -> Pixels:
 
 
 def picture(page: Page) -> Pixels:
-    return drawn(page.get_by_label("What G makes of the numbers"))[0]
+    (found,) = drawn(page.get_by_label("What G makes of the numbers"))
+    return found
 
 
 def start_from(page: Page, name: str) -> None:
