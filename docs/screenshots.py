@@ -35,8 +35,8 @@ def explore(page: Page) -> None:
 
 def inspect(page: Page) -> None:
     page.locator("#view input[type=file]").set_input_files(PICTURES)
-    page.wait_for_selector("tr:nth-child(5) .chip.normal")
-    page.locator("tr:nth-child(1)").click()
+    page.wait_for_selector("tbody tr:nth-child(5) .chip.normal")
+    page.locator("tbody tr").first.click()
 
 
 def morph(page: Page) -> None:

@@ -42,7 +42,7 @@ def frames(server: Served, names: Sequence[str], **query: object) -> Pixels:
 
 def shown(page: Page, i: int) -> Pixels:
     page.get_by_label("Along the way").fill(str(i))
-    (frame,) = drawn(page.get_by_label("The morph", exact=True))
+    frame: Pixels = drawn(page.get_by_label("The morph", exact=True))[0]
     return frame
 
 

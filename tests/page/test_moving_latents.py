@@ -37,7 +37,7 @@ def decoded(server: Served, codes: Codes) -> Pixels:
 
 
 def picture(page: Page) -> Pixels:
-    (found,) = drawn(page.get_by_label("What G makes of the numbers"))
+    found: Pixels = drawn(page.get_by_label("What G makes of the numbers"))[0]
     return found
 
 
