@@ -46,7 +46,7 @@ def morph(page: Page) -> None:
     for _ in range(3):
         stops.first.locator(".remove").click()
     page.wait_for_function("() => document.querySelectorAll('.waypoints li').length === 4")
-    page.get_by_text("93 frames").wait_for()
+    page.get_by_text("70 frames").wait_for()
     page.get_by_label("Along the way").fill("34")
 
 
