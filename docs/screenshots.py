@@ -27,6 +27,8 @@ SHAPES: dict[str, dict[str, Any]] = {
 }
 COLOURS = 255  # of a picture's palette: a third of the bytes, and nobody sees it
 READY_S = 60
+SETTLE_MS = 300
+TRAFFIC_S = 25  # of a busy server, for its curves
 
 
 def explore(page: Page) -> None:
@@ -37,6 +39,7 @@ def inspect(page: Page) -> None:
     page.locator("#view input[type=file]").set_input_files(PICTURES)
     page.wait_for_selector("tbody tr:nth-child(5) .chip.normal")
     page.locator("tbody tr").first.click()
+    page.evaluate("scrollTo(0, 0)")
 
 
 def morph(page: Page) -> None:
@@ -59,10 +62,11 @@ def latent(page: Page) -> None:
 
 
 def status(page: Page) -> None:
-    for _ in range(6):
+    end = time.monotonic() + TRAFFIC_S
+    while time.monotonic() < end:
         for n in (1, 3, 6, 20, 48):
-            page.request.get(f"v1/models/default/sample?n={n}", timeout=30_000)
-        page.wait_for_timeout(1500)
+            page.request.get(f"v1/models/default/sample?n={n}")
+        page.wait_for_timeout(100)
 
 
 VIEWS = {each.__name__: each for each in (explore, inspect, morph, latent, status)}
@@ -116,7 +120,7 @@ def main() -> None:
                 page.goto(f"{url}#{name}")
                 page.wait_for_selector("#view section, #view .intake")
                 fill(page)
-                page.wait_for_timeout(600)
+                page.wait_for_timeout(SETTLE_MS)
                 page.evaluate("document.activeElement.blur()")
                 keep(page.screenshot(), IMAGES / f"page-{name}-{shape}.png")
                 page.close()

@@ -52,6 +52,7 @@ export class Picture {
       return canvas;
     }
     const img = el("img", { alt: this.name, draggable: false, class: "photo" });
+    img.addEventListener("load", () => img.classList.toggle("pixels", img.naturalWidth < LARGEST_TILE));
     void this.url().then((url) => (img.src = url));
     return img;
   }
