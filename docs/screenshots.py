@@ -39,7 +39,6 @@ def inspect(page: Page) -> None:
     page.locator("#view input[type=file]").set_input_files(PICTURES)
     page.wait_for_selector("tbody tr:nth-child(5) .chip.normal")
     page.locator("tbody tr").first.click()
-    page.evaluate("scrollTo(0, 0)")
 
 
 def morph(page: Page) -> None:
@@ -121,7 +120,7 @@ def main() -> None:
                 page.wait_for_selector("#view section, #view .intake")
                 fill(page)
                 page.wait_for_timeout(SETTLE_MS)
-                page.evaluate("document.activeElement.blur()")
+                page.evaluate("document.activeElement.blur(), scrollTo(0, 0)")
                 keep(page.screenshot(), IMAGES / f"page-{name}-{shape}.png")
                 page.close()
         browser.close()

@@ -12,7 +12,6 @@ import * as npy from "./npy.js";
  * @property {string} [type] of the body; none for a form, which brings its own
  * @property {string} [accept]
  * @property {Record<string, string | number>} [query]
- * @property {AbortSignal} [signal]
  */
 
 export const NPY = "application/x-npy";
@@ -140,7 +139,7 @@ export class Api extends EventTarget {
    */
   async #insist(path, ask) {
     for (let refusals = 0; ; refusals += 1) {
-      await this.#usable(ask.signal);
+      await this.#usable();
       const response = await this.#fetch(path, ask);
       if (response === null) continue;
       if (response.ok) {
@@ -148,11 +147,15 @@ export class Api extends EventTarget {
         return response;
       }
       const error = new ApiError(response.status, await problem(response));
-      if (![401, 403, 429, 503].includes(error.status) || refusals >= MOST_REFUSALS) throw error;
+      if (![401, 403, 429, 503].includes(error.status)) throw error;
+      if (refusals >= MOST_REFUSALS) {
+        this.#become("ready", ""); // for others, it may be
+        throw error;
+      }
       if (error.status === 429) {
         this.#become("busy", error.message);
         const asked = Number(response.headers.get("retry-after")) || 1;
-        await pause(Math.min(asked, LONGEST_PAUSE_S) * 1000, ask.signal);
+        await pause(Math.min(asked, LONGEST_PAUSE_S) * 1000);
       } else {
         this.#become(error.status === 503 ? "loading" : "locked", error.message);
       }
@@ -174,10 +177,8 @@ export class Api extends EventTarget {
         method: ask.body === undefined ? "GET" : "POST",
         body: ask.body,
         headers,
-        signal: ask.signal,
       });
-    } catch (error) {
-      if (ask.signal?.aborted) throw error;
+    } catch {
       this.#become("gone", "nobody answers");
       return null;
     }
@@ -185,19 +186,16 @@ export class Api extends EventTarget {
 
   /**
    * Resolves once requests make sense.
-   * @param {AbortSignal} [signal]
+   * @returns {Promise<void>}
    */
-  #usable(signal) {
-    return new Promise((resolve, reject) => {
+  #usable() {
+    return new Promise((resolve) => {
       const look = () => {
-        if (signal?.aborted) reject(signal.reason);
-        else if (this.state === "ready" || this.state === "busy") resolve(undefined);
-        else return;
+        if (this.state !== "ready" && this.state !== "busy") return;
         this.removeEventListener("state", look);
-        signal?.removeEventListener("abort", look);
+        resolve();
       };
       this.addEventListener("state", look);
-      signal?.addEventListener("abort", look);
       look();
     });
   }
@@ -261,15 +259,10 @@ async function problem(response) {
 
 /**
  * @param {number} ms
- * @param {AbortSignal} [signal]
  * @returns {Promise<void>}
  */
-function pause(ms, signal) {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(resolve, ms);
-    signal?.addEventListener("abort", () => {
-      clearTimeout(timer);
-      reject(signal.reason);
-    });
+function pause(ms) {
+  return new Promise((resolve) => {
+    setTimeout(resolve, ms);
   });
 }

@@ -33,12 +33,12 @@ export function explore(context) {
     min: "0",
     max: String(Number.MAX_SAFE_INTEGER),
     step: "1",
-    value: link.get("seed") ?? "7",
+    value: /^\d{1,19}$/.test(link.get("seed") ?? "") ? link.get("seed") : "7",
     on: { input: () => seed.checkValidity() && seed.value !== "" && refresh() },
   });
   const truncation = slider(
     "Truncation",
-    { min: 0.1, max: 1, step: 0.05, value: Number(link.get("truncation") ?? 0.8) },
+    { min: 0.1, max: 1, step: 0.05, value: Number(link.get("truncation")) || 0.8 },
     (value) => (value === 1 ? "1, as drawn" : `${value.toFixed(2)}, tamer`),
     () => refresh(),
   );

@@ -17,7 +17,7 @@ export function threshold(quantiles, count, rate) {
   const allowed = Math.floor(rate * (count + 1) + 1e-9); // ranks that may be flagged
   if (allowed < 1) return null;
   const rank = (count - allowed) / Math.max(1, count - 1);
-  return quantiles[Math.min(quantiles.length - 1, Math.ceil(rank * (quantiles.length - 1)))];
+  return quantiles[Math.min(quantiles.length - 1, Math.ceil(rank * (quantiles.length - 1) - 1e-9))];
 }
 
 /**

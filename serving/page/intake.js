@@ -55,6 +55,13 @@ export function intake({ title, more = [], onPictures, isActive }) {
       ...more,
     ),
   );
+  // Beside the area is near enough: it would open in place of the page otherwise.
+  document.addEventListener("drop", (event) => {
+    if (!event.defaultPrevented && isActive() && area.isConnected) {
+      event.preventDefault();
+      take(event.dataTransfer?.files ?? []);
+    }
+  });
   document.addEventListener("paste", (event) => {
     if (isActive() && area.isConnected) take(event.clipboardData?.files ?? [], false);
   });

@@ -304,6 +304,8 @@ byId("model").addEventListener("change", () => {
   void guard(() => choose(ref));
 });
 byId("error-close").append(button("Dismiss", () => (byId("error").hidden = true), { class: "small" }));
+addEventListener("dragover", (event) => event.preventDefault());
+addEventListener("drop", (event) => event.preventDefault()); // never leave for a dropped file
 addEventListener("hashchange", () => {
   const wanted = link().query.get("model");
   if (wanted && model && wanted !== model.ref && [...byId("model").options].some(({ value }) => value === wanted)) {

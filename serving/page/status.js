@@ -23,7 +23,7 @@ export function status({ api, guard }) {
   const queue = gauge("rows waiting now");
   /** @type {{at: number, samples: Map<string, Sample[]>} | null} */
   let before = null;
-  let isActive = false;
+  let run = 0; // which reading goes on: only the newest may
 
   const read = async () => {
     const [listed, text] = await Promise.all([api.json("v1/models"), api.text("metrics")]);
@@ -43,8 +43,8 @@ export function status({ api, guard }) {
     }
     before = now;
   };
-  const turn = async () => {
-    while (isActive) {
+  const turn = async (/** @type {number} */ mine) => {
+    while (run === mine) {
       if (document.visibilityState === "visible") await guard(read);
       await new Promise((resolve) => setTimeout(resolve, EVERY_MS));
     }
@@ -78,12 +78,13 @@ export function status({ api, guard }) {
   return {
     element,
     activate: () => {
-      if (isActive) return;
-      isActive = true;
+      run += 1;
       before = null;
-      void turn();
+      void turn(run);
     },
-    deactivate: () => (isActive = false),
+    deactivate: () => {
+      run += 1;
+    },
   };
 }
 

@@ -15,6 +15,7 @@ from playwright.sync_api import Page, expect
 
 from http_api.conftest import Served
 from page.conftest import OpenTab, drawn
+from serving import scoring
 
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
 CLOTHES = ("bag", "boot", "dress", "shirt", "trouser")
@@ -118,6 +119,22 @@ def test_the_rate_decides_again_without_a_request(
     assert asked == []
 
 
+def test_the_threshold_is_the_servers_where_all_scores_are_known(
+    open_tab: OpenTab, url: str
+) -> None:
+    page = open_tab(url)
+    calibration = np.sort(np.random.default_rng(1).random(99))
+    for rate in (0.005, 0.01, 0.05, 0.07, 0.29, 0.5, 0.9):
+        found = page.evaluate(
+            """async ([scores, rate]) => {
+              const { threshold } = await import("/page/histogram.js");
+              return threshold(scores, scores.length, rate);
+            }""",
+            [calibration.tolist(), rate],
+        )
+        assert found == scoring.threshold(calibration, rate)
+
+
 def test_another_term_is_another_score(open_tab: OpenTab, server: Served, url: str) -> None:
     page = open_tab(f"{url}#inspect")
     choose(page, IMAGES / "boot.png", IMAGES / "emoji.png")
@@ -165,7 +182,7 @@ def test_many_pictures_are_a_table_that_sorts_and_is_kept(
     expect(page.locator("table")).to_be_hidden()
 
 
-@pytest.mark.parametrize("way", ["drop", "paste"])
+@pytest.mark.parametrize("way", ["drop", "drop beside", "paste"])
 def test_pictures_are_dropped_and_pasted(open_tab: OpenTab, url: str, way: str) -> None:
     page = open_tab(f"{url}#inspect")
     page.wait_for_selector(".intake")
@@ -175,10 +192,11 @@ def test_pictures_are_dropped_and_pasted(open_tab: OpenTab, url: str, way: str) 
           const bytes = Uint8Array.from(atob(boot), (c) => c.charCodeAt(0));
           const files = new DataTransfer();
           files.items.add(new File([bytes], "boot.png", { type: "image/png" }));
-          const event = way === "drop"
+          const event = way !== "paste"
             ? new DragEvent("drop", { dataTransfer: files, bubbles: true, cancelable: true })
             : new ClipboardEvent("paste", { clipboardData: files, bubbles: true });
-          (way === "drop" ? document.querySelector(".intake") : document).dispatchEvent(event);
+          const target = way === "drop" ? document.querySelector(".intake") : document.body;
+          target.dispatchEvent(event);
         }""",
         [boot, way],
     )
