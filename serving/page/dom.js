@@ -19,7 +19,7 @@ function furnish(element, properties, children) {
       element.setAttribute(name, String(value));
     }
   }
-  element.append(...children.filter((child) => child !== null && child !== ""));
+  for (const child of children) if (child !== null && child !== "") element.append(child);
   return element;
 }
 

@@ -24,7 +24,9 @@ export function latent(context) {
   const { model } = context;
   const isUniform = model.info.latent.prior === "uniform";
   const reach = isUniform ? 1 : 3;
+  /** @type {Float32Array} */
   let base = new Float32Array(model.codes);
+  /** @type {Float32Array} */
   let code = base.slice();
   /** @type {Float32Array | null} */
   let direction = null;
