@@ -111,18 +111,26 @@ def test_stops_are_put_in_order_by_keyboard(open_tab: OpenTab, server: Served, u
     assert order(page) == ["shirt", "boot"]
 
 
-def test_stops_are_put_in_order_by_dragging(open_tab: OpenTab, server: Served, url: str) -> None:
-    page = opened(open_tab, url, ("bag", "boot", "shirt"))
-    first, last = (page.locator(".waypoints .grip").nth(i).bounding_box() for i in (0, 2))
+def drag(page: Page, from_: int, to: int, *, past: bool) -> None:
+    """Drag a stop over another, and past its middle or not."""
+    grips = page.locator(".waypoints .grip")
+    first, last = grips.nth(from_).bounding_box(), grips.nth(to).bounding_box()
     assert first is not None
     assert last is not None
     page.mouse.move(first["x"] + 20, first["y"] + 20)
     page.mouse.down()
-    page.mouse.move(last["x"] + last["width"] - 10, last["y"] + 20, steps=12)
+    page.mouse.move(last["x"] + last["width"] * (0.9 if past else 0.1), last["y"] + 20, steps=12)
     page.mouse.up()
-    assert order(page) == ["boot", "shirt", "bag"]
+
+
+def test_stops_are_put_in_order_by_dragging(open_tab: OpenTab, server: Served, url: str) -> None:
+    page = opened(open_tab, url, ("bag", "boot", "shirt"))
+    drag(page, 0, 1, past=True)
+    assert order(page) == ["boot", "bag", "shirt"]
+    drag(page, 2, 0, past=False)
+    assert order(page) == ["shirt", "boot", "bag"]
     settled(page)
-    assert np.array_equal(shown(page, 5), frames(server, ("boot", "shirt", "bag"))[5])
+    assert np.array_equal(shown(page, 5), frames(server, ("shirt", "boot", "bag"))[5])
 
 
 @pytest.mark.parametrize(("kind", "count"), [("WebP", 47), ("GIF", 47), ("Zip", 47)])
