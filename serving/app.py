@@ -5,21 +5,40 @@ which gets the requests to paths that are none of ours.  Either way a request of
 once, and by the same router.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Protocol
 
 from starlette.routing import BaseRoute, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.deployment import Deployment
 from serving.edge import Edge
+from serving.routes.documentation import Documentation
 from serving.routes.native import Native
+from serving.routes.openapi import Operation
 from serving.routes.operations import Operations
 
 
-def routes(deployment: Deployment) -> list[BaseRoute]:
-    """Ours, those that are asked most first: they are tried in turn."""
-    return [*Native(deployment).routes(), *Operations(deployment).routes()]
+class Dialect(Protocol):
+    """Routes, and what they are for."""
+
+    def routes(self) -> Sequence[BaseRoute]: ...
+
+    def operations(self) -> Sequence[Operation]: ...
+
+
+def dialects(deployment: Deployment) -> list[Dialect]:
+    """All there are, those that are asked most first: their routes are tried in turn."""
+    return [Native(deployment), Operations(deployment)]
+
+
+def routes(deployment: Deployment, *, others: Sequence[Operation] = ()) -> list[BaseRoute]:
+    """Ours; `others` are described among them, and answered by somebody else."""
+    spoken = dialects(deployment)
+    described = [operation for dialect in spoken for operation in dialect.operations()]
+    documentation = Documentation(deployment, [*described, *others])
+    return [one for dialect in (*spoken, documentation) for one in dialect.routes()]
 
 
 def standalone(deployment: Deployment) -> ASGIApp:
@@ -36,9 +55,14 @@ def standalone(deployment: Deployment) -> ASGIApp:
     return Edge(Router(routes(deployment), lifespan=lifespan), deployment=deployment)
 
 
-def in_front_of(app: ASGIApp, *, deployment: Deployment) -> ASGIApp:
-    """The service as a middleware of `app`, whose own startup and shutdown the deployment needs."""
-    edge = Edge(Router(routes(deployment), default=app), deployment=deployment)
+def in_front_of(
+    app: ASGIApp, *, deployment: Deployment, others: Sequence[Operation] = ()
+) -> ASGIApp:
+    """The service as a middleware of `app`, whose own startup and shutdown the deployment needs.
+
+    `others` describe paths of that app.
+    """
+    edge = Edge(Router(routes(deployment, others=others), default=app), deployment=deployment)
 
     async def front(scope: Scope, receive: Receive, send: Send) -> None:
         await (edge if scope["type"] == "http" else app)(scope, receive, send)

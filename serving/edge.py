@@ -35,7 +35,9 @@ from serving.errors import (
 from serving.routes.page import PREFIX
 from serving.telemetry import Trace
 
-OPEN_PATHS: Final = frozenset({"/", "/livez", "/readyz", "/healthz"})  # never want a key
+OPEN_PATHS: Final = frozenset(  # never want a key
+    {"/", "/livez", "/readyz", "/healthz", "/docs", "/openapi.json"}
+)
 _WHILE_DRAINING: Final = frozenset({"/livez", "/readyz", "/healthz", "/metrics"})
 _ERROR_BODY: Final = 65_536  # bytes of a framework's error that are read to reword it
 _FIRST_ERROR: Final = 400
@@ -44,7 +46,13 @@ _CORS: Final[Mapping[str, Any]] = MappingProxyType(
     {
         "allow_methods": ("GET", "POST"),
         "allow_headers": ("*",),
-        "expose_headers": ("X-Request-ID", "Server-Timing", "Retry-After"),
+        "expose_headers": (
+            "X-Request-ID",
+            "Server-Timing",
+            "Retry-After",
+            "ETag",
+            "Preference-Applied",
+        ),
     }
 )
 log = logging.getLogger("biject.http")

@@ -11,6 +11,7 @@ import numpy as np
 from serving import files, verbs
 from serving.engine import DEVICES, Device
 from serving.files import Figures
+from serving.results import Scored
 from serving.routes.parameters import known
 from serving.session import Session, Wrong, session
 
@@ -24,9 +25,11 @@ def _command(command: Callable[..., None]) -> click.Command:
     return click.command()(bundle(device(command)))
 
 
-def _parameter(verb: str, name: str, words: str | None = None) -> _Decorator:
+def _parameter(verb: str, name: str) -> _Decorator:
     """The verb's parameter as a flag, with the range and default that it has over HTTP."""
     (one,) = (parameter for parameter in known(verb) if parameter.name == name)
+    if one.kind is bool:
+        return click.option(f"--{name}", is_flag=True, help=one.about)
     bounds: dict[str, Any] = {
         "min": one.low if one.above is None else one.above,
         "max": one.high if one.below is None else one.below,
@@ -35,7 +38,9 @@ def _parameter(verb: str, name: str, words: str | None = None) -> _Decorator:
     }
     number = click.IntRange if one.kind is int else click.FloatRange
     kind = click.Choice(one.choices) if one.choices else number(**bounds)
-    return click.option(f"--{name}", type=kind, default=one.default, show_default=True, help=words)
+    return click.option(
+        f"--{name}", type=kind, default=one.default, show_default=True, help=one.about
+    )
 
 
 _images = click.argument(
@@ -87,7 +92,7 @@ def encode(
 @_figures
 @_json
 @click.option("--by", metavar="TERM", help="Term of the score.  [default: the bundle's]")
-@_parameter("score", "fpr", "Share of normal images that may be flagged.")
+@_parameter("score", "fpr")
 def score(
     bundle: Path,
     images: tuple[Path, ...],
@@ -118,7 +123,7 @@ def score(
             click.echo(parts[0].verdict.note, err=True)
 
 
-def _score_figures(here: Session, names: list[str], parts: list[verbs.Scored]) -> Figures:
+def _score_figures(here: Session, names: list[str], parts: list[Scored]) -> Figures:
     terms = np.concatenate([part.terms for part in parts])
     scores = terms[:, parts[0].column]
     columns: dict[str, Any] = {
@@ -145,7 +150,10 @@ def _score_figures(here: Session, names: list[str], parts: list[verbs.Scored]) -
 @_command
 @_images
 @_pictures
-def reconstruct(bundle: Path, images: tuple[Path, ...], device: Device, out: Path) -> None:
+@_parameter("reconstruct", "refine")
+def reconstruct(
+    bundle: Path, images: tuple[Path, ...], device: Device, out: Path, refine: int
+) -> None:
     """Write G(E(x)) of IMAGES.
 
     \b
@@ -155,15 +163,18 @@ def reconstruct(bundle: Path, images: tuple[Path, ...], device: Device, out: Pat
     with session(bundle, device) as here:
         here.check_pictures(out)
         source = here.source(images)
-        made = [asyncio.run(verbs.reconstruct(here.runner, block)).items for block in source]
+        made = [
+            asyncio.run(verbs.reconstruct(here.runner, block, refine=refine)).items
+            for block in source
+        ]
         here.draw(np.concatenate(made), out, names=source.names)
 
 
 @_command
 @_pictures
 @click.option("-n", "count", type=click.IntRange(1), default=64, show_default=True)
-@_parameter("sample", "seed", "The same seed, the same images.")
-@_parameter("sample", "truncation", "Below 1: tamer, more alike.")
+@_parameter("sample", "seed")
+@_parameter("sample", "truncation")
 def sample(
     bundle: Path, device: Device, out: Path, count: int, seed: int | None, truncation: float
 ) -> None:
@@ -185,8 +196,9 @@ def sample(
 @_command
 @_images
 @_pictures
-@_parameter("interpolate", "frames", "Per leg, ends included.")
+@_parameter("interpolate", "frames")
 @_parameter("interpolate", "path")
+@_parameter("interpolate", "exact")
 @_parameter("interpolate", "fps")
 def interpolate(
     bundle: Path,
@@ -195,6 +207,7 @@ def interpolate(
     out: Path,
     frames: int,
     path: Any,
+    exact: bool,
     fps: float,
 ) -> None:
     """Write a morph through IMAGES.
@@ -209,6 +222,8 @@ def interpolate(
         if len(rows) < 2:
             raise Wrong(f"a morph needs at least 2 images, got {len(rows)}")
         morph = asyncio.run(
-            verbs.interpolate(here.runner, here.manifest, rows, frames=frames, path=path)
+            verbs.interpolate(
+                here.runner, here.manifest, rows, frames=frames, path=path, exact=exact
+            )
         )
         here.draw(morph.items, out, moving=True, fps=fps)

@@ -22,6 +22,7 @@ from serving.attendance import ClientGone
 from serving.deployment import Deployment
 from serving.environment import checked_or_exit
 from serving.errors import ServingError
+from serving.routes import verb_operations
 from serving.routes.native import Native
 from serving.routes.parameters import FRAMES, STRENGTH, VARIATIONS
 from serving.scoring import FPR
@@ -70,9 +71,9 @@ class Biject:
         return await _answer("decode", model, latents)
 
     @bentoml.api
-    async def reconstruct(self, images: list[str], model: str = "default") -> Json:
+    async def reconstruct(self, images: list[str], refine: int = 0, model: str = "default") -> Json:
         """G(E(x)): `images`, their `latents`, and the mean difference `l1` of each."""
-        return await _answer("reconstruct", model, images)
+        return await _answer("reconstruct", model, images, refine=refine)
 
     @bentoml.api
     async def score(
@@ -92,10 +93,11 @@ class Biject:
         images: list[str],
         frames: int = FRAMES,
         path: str = "slerp",
+        exact: bool = False,
         model: str = "default",
     ) -> Json:
         """A morph through the given images: the frames as `images`."""
-        return await _answer("interpolate", model, images, frames=frames, path=path)
+        return await _answer("interpolate", model, images, frames=frames, path=path, exact=exact)
 
     @bentoml.api
     async def sample(
@@ -135,4 +137,6 @@ async def _answer(verb: str, model: str, items: Sequence[Any], **given: Any) -> 
     return response
 
 
-Biject.add_asgi_middleware(in_front_of, deployment=DEPLOYMENT)  # type: ignore[attr-defined]
+Biject.add_asgi_middleware(  # type: ignore[attr-defined]
+    in_front_of, deployment=DEPLOYMENT, others=verb_operations.typed(SETTINGS)
+)

@@ -1,12 +1,13 @@
 """Models, health, figures: what operators and load balancers ask for."""
 
 import asyncio
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal, NotRequired
 
 import orjson
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
+from typing_extensions import TypedDict  # pydantic wants this one below Python 3.12
 
 from serving import scoring, telemetry
 from serving.deployment import Deployment
@@ -14,6 +15,7 @@ from serving.errors import NotFound
 from serving.registry import Model
 from serving.routes import page
 from serving.routes.native import route
+from serving.routes.openapi import JSON, TEXT, About, Media, Operation
 from serving.verbs import VERBS
 
 _INDEX: Final = """\
@@ -26,6 +28,53 @@ GET  /livez  /readyz  /metrics   health and figures
 
 curl --data-binary @image.png -H 'Content-Type: image/png' {base}v1/models/default/encode
 """
+
+
+class ModelVersion(TypedDict):
+    """One version of a model."""
+
+    version: int
+    state: str
+    reason: NotRequired[str]  # why it failed
+
+
+class ModelSummary(TypedDict):
+    """A model in OpenAI's four keys, and how it stands."""
+
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+    name: str
+    version: int
+    state: str
+    device: str | None
+    reason: NotRequired[str]  # why it failed
+
+
+class ModelEntry(ModelSummary):
+    """A model in the list."""
+
+    versions: list[ModelVersion]
+
+
+class ModelList(TypedDict):
+    """The models here, in OpenAI's shape."""
+
+    object: Literal["list"]
+    data: list[ModelEntry]
+
+
+class Calibration(TypedDict):
+    """What the scores of a model are judged by."""
+
+    model: str
+    source: str | None  # which images
+    counts: Annotated[dict[str, int], About("how many scores of each term there are")]
+    quantiles: Annotated[
+        dict[str, list[float]],
+        About("of each term, evenly spaced and ascending; all scores where there are few"),
+    ]
 
 
 class Operations:
@@ -47,6 +96,54 @@ class Operations:
             route("/readyz", self._ready, "GET"),
             route("/metrics", self._metrics, "GET"),
             *self._page.routes(),
+        ]
+
+    def operations(self) -> list[Operation]:
+        text = {TEXT: Media({"type": "string"})}
+        return [
+            Operation(
+                method="get",
+                path="/v1/models",
+                tag="models",
+                summary="The models here.",
+                answer={JSON: Media(ModelList)},
+            ),
+            Operation(
+                method="get",
+                path="/v1/models/{model}",
+                tag="models",
+                summary="One model: its manifest without calibration scores, and how it stands.",
+                answer={JSON: Media(ModelSummary)},
+                problems=(404,),
+            ),
+            Operation(
+                method="get",
+                path="/v1/models/{model}/calibration",
+                tag="models",
+                summary="The scores of normal images that a model judges others by, summed up.",
+                answer={JSON: Media(Calibration)},
+                problems=(404,),
+            ),
+            Operation(
+                method="get",
+                path="/",
+                tag="server",
+                summary="The page, for who asks for HTML; else a reminder of the paths.",
+                answer={**text, "text/html": Media({"type": "string"})},
+                others={304: "what `If-None-Match` names"},
+                access="open",
+            ),
+            *self._page.operations(),
+            _probe("/livez", "Whether the process answers.", text),
+            _probe("/healthz", "The same, under BentoML's name for it.", text),
+            _probe("/readyz", "Whether all that can be served is warm, in all workers.", text),
+            Operation(
+                method="get",
+                path="/metrics",
+                tag="server",
+                summary="Figures for Prometheus.",
+                answer={TEXT: Media({"type": "string"})},
+            ),
         ]
 
     async def _index(self, request: Request) -> Response:
@@ -89,16 +186,15 @@ class Operations:
         by_term = manifest.score.calibration
         if not by_term:
             raise NotFound(f"{manifest.name}@{manifest.version} was not calibrated")
-        return _json(
-            {
-                "model": f"{manifest.name}@{manifest.version}",
-                "source": manifest.score.extra["calibration"].get("source"),
-                "counts": {term: len(scores) for term, scores in by_term.items()},
-                "quantiles": {
-                    term: scoring.quantiles(scores).tolist() for term, scores in by_term.items()
-                },
-            }
-        )
+        answer: Calibration = {
+            "model": f"{manifest.name}@{manifest.version}",
+            "source": manifest.score.extra["calibration"].get("source"),
+            "counts": {term: len(scores) for term, scores in by_term.items()},
+            "quantiles": {
+                term: scoring.quantiles(scores).tolist() for term, scores in by_term.items()
+            },
+        }
+        return _json(answer)
 
     async def _alive(self, request: Request) -> Response:
         return PlainTextResponse("alive\n")
@@ -111,6 +207,12 @@ class Operations:
         # Not on the threads for pixels: who watches wants to know most while those are busy.
         figures = await asyncio.to_thread(self._deployment.render_metrics)
         return Response(figures, media_type=telemetry.CONTENT_TYPE)
+
+
+def _probe(path: str, summary: str, text: dict[str, Media]) -> Operation:
+    return Operation(
+        method="get", path=path, tag="server", summary=summary, answer=text, access="open"
+    )
 
 
 def _summary(model: Model) -> dict[str, Any]:

@@ -14,7 +14,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from serving.errors import NotFound
+from serving.routes import caching
 from serving.routes.native import route
+from serving.routes.openapi import Media, Operation
 
 FOLDER: Final = Path(__file__).resolve().parents[1] / "page"
 PREFIX: Final = "/page/"  # what is below it is no secret: a key can be entered there
@@ -68,6 +70,21 @@ class Page:
         """Its files, by names that are known beforehand."""
         return [route(f"{PREFIX}{{name}}", self._file, "GET")]
 
+    def operations(self) -> list[Operation]:
+        kinds = sorted({kind.partition(";")[0] for _, kind in self._files.values()})
+        return [
+            Operation(
+                method="get",
+                path=f"{PREFIX}{{name}}",
+                tag="server",
+                summary="A file of the page.",
+                answer={kind: Media({"type": "string"}) for kind in kinds},
+                others={304: "what `If-None-Match` names"},
+                problems=(404,),
+                access="open",
+            ),
+        ]
+
     def index(self, request: Request) -> Response:
         """The page itself."""
         return self._answer(request, _INDEX, {"Vary": "Accept"})
@@ -80,8 +97,7 @@ class Page:
 
     def _answer(self, request: Request, name: str, more: dict[str, str]) -> Response:
         headers = {**_HEADERS, **more, "ETag": self._etags[name]}
-        known = request.headers.get("if-none-match", "")
-        if self._etags[name] in (each.strip().removeprefix("W/") for each in known.split(",")):
+        if caching.holds(request.headers.get("if-none-match", ""), self._etags[name]):
             return Response(status_code=304, headers=headers)
         content, media_type = self._files[name]
         return Response(content, media_type=media_type, headers=headers)

@@ -1,4 +1,4 @@
-"""README.md's ```console blocks: taken apart, run against a real server, compared, filled in.
+"""The documents' ```console blocks: taken apart, run against a real server, compared, filled in.
 
 A line that begins with "$ " is a command; the lines below it are what it prints.  "..." at the end
 of a shown line means that the rest of that line was cut.
@@ -19,6 +19,7 @@ from typing import Final, NamedTuple
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 README: Final = ROOT / "README.md"
+DOCUMENTS: Final = (README, ROOT / "docs" / "api.md")  # whose commands are run
 MODEL: Final = ROOT / "serving" / "bundles" / "fashion"
 HOST: Final = "localhost:3000"  # as documents write it
 

@@ -1,6 +1,6 @@
-"""Write into README.md what its console commands print.
+"""Write into README.md and docs/api.md what their console commands print.
 
-    python tests/documentation/fill_readme.py
+    python tests/documentation/fill_documents.py
 
 Starts a server with the models that ship, runs the commands as test_documents.py does, and cuts
 long lines.
@@ -20,11 +20,12 @@ def main() -> None:
         folder = Path(name)
         console.furnish(folder)
         with console.server(folder) as port:
-            text = console.filled(
-                console.README.read_text(encoding="utf-8"),
-                lambda command: console.run(command, folder=folder, port=port),
-            )
-    console.README.write_text(text, encoding="utf-8")
+            for document in console.DOCUMENTS:
+                text = console.filled(
+                    document.read_text(encoding="utf-8"),
+                    lambda command: console.run(command, folder=folder, port=port),
+                )
+                document.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,105 @@
+"""What Schemathesis must know to ask for what can be answered: images, and sizes of the oracle.
+
+It runs in a process of its own (see test_fuzzing.py), which loads this by SCHEMATHESIS_HOOKS.
+"""
+
+import base64
+import io
+import os
+from typing import Any
+
+import numpy as np
+import schemathesis
+from hypothesis import strategies as st
+from PIL import Image
+
+LATENTS = 48  # numbers in a code of the oracle
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+def picture(seed: int, form: str) -> bytes:
+    rng = np.random.default_rng(seed)
+    height, width = rng.integers(1, 20, 2)
+    buffer = io.BytesIO()
+    pixels = rng.integers(0, 256, (height, width, 3), np.uint8)
+    Image.fromarray(pixels).save(buffer, form)
+    return buffer.getvalue()
+
+
+def uri(seed: int) -> str:
+    data = base64.b64encode(picture(seed, "PNG")).decode()
+    return data if seed % 2 else "data:image/png;base64," + data
+
+
+def array(path: str) -> bytes:
+    """An array that this verb takes."""
+    rng, buffer = np.random.default_rng(0), io.BytesIO()
+    if path.endswith("/decode"):
+        np.save(buffer, rng.standard_normal((2, LATENTS), np.float32))
+    else:
+        count = 1 if path.endswith("/vary") else 2
+        np.save(buffer, rng.integers(0, 256, (count, 8, 8, 3), np.uint8))
+    return buffer.getvalue()
+
+
+def pictures(form: str) -> st.SearchStrategy[bytes]:
+    return SEEDS.map(lambda seed: picture(seed, form))
+
+
+for form in ("PNG", "JPEG", "WEBP", "BMP"):
+    schemathesis.openapi.media_type(f"image/{form.lower()}", pictures(form))
+schemathesis.openapi.media_type("application/x-npy", SEEDS.map(lambda seed: array("encode")))
+schemathesis.openapi.format("image-data-uri", SEEDS.map(uri))
+schemathesis.openapi.format("binary", pictures("PNG"))
+
+
+OTHERS = ("multipart/form-data", "application/x-npy")
+
+
+@schemathesis.hook
+def before_load_schema(context: Any, raw_schema: dict[str, Any]) -> None:
+    """Forms and arrays by themselves: it cannot tell which of those are valid, once mended."""
+    others = os.environ["FUZZED"] == "others"
+    for path in raw_schema["paths"].values():
+        for operation in path.values():
+            bodies = operation.get("requestBody", {"content": {}})["content"]
+            for media_type in [
+                one for one in bodies if (one in OTHERS) != others and len(bodies) > 1
+            ]:
+                del bodies[media_type]
+
+
+@schemathesis.hook
+def before_call(context: Any, case: Any, kwargs: dict[str, Any]) -> None:
+    """Mend what the document cannot say: which model is asked, and what goes with what."""
+    headers = case.headers or {}
+    if str(headers.get("X-Deadline-Ms", "")).isdecimal() and int(headers["X-Deadline-Ms"]) > 0:
+        headers["X-Deadline-Ms"] = "20000"  # a millisecond is valid, and too short
+    query, body = case.query or {}, case.body
+    if case.meta is None or case.meta.generation.mode != schemathesis.GenerationMode.POSITIVE:
+        return
+    if "by" in query:
+        query["by"] = "l1"
+    if case.media_type == "application/x-npy":
+        case.body = array(case.path)
+    if not isinstance(body, dict):
+        return
+    for name in [name for name in query if name in body]:  # twice is wrong
+        del query[name]
+    if "by" in body:
+        body["by"] = "l1"
+    if "vectors" in body:  # the oracle takes images
+        body["images"] = [uri(0)] * len(body.pop("vectors"))
+    if "latents" in body:
+        body["latents"] = [sized(one) for one in body["latents"]]
+    for given in (query, body):
+        if "frames" in given:  # of all legs no more than 256
+            given["frames"] = min(int(given["frames"]), 16)
+        if "truncation" in given:  # nearly 0 is 0 to a processor that flushes such numbers
+            given["truncation"] = max(float(given["truncation"]), 1e-30)
+
+
+def sized(latent: Any) -> Any:
+    if isinstance(latent, dict):
+        return {**latent, "latent": sized(latent["latent"])}
+    return (latent * LATENTS)[:LATENTS]
