@@ -35,7 +35,7 @@ def test_the_server_does_what_its_document_says(
                 *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIG)),
                 *("run", f"http://127.0.0.1:{running.port}/openapi.json", "--checks", "all"),
                 *("--phases", phases, "--max-examples", str(examples), "--continue-on-failure"),
-                *("--suppress-health-check", "all", "--seed", "1"),
+                *("--suppress-health-check", "all", "--seed", "1", "--request-timeout", "30"),
                 *(BLIND if bodies == "others" else []),
             ],
             cwd=tmp_path,
