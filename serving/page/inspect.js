@@ -1,32 +1,18 @@
 /** Look inside: pictures as the model sees them, what is wrong with them, and how sure that is. */
 
-import { ApiError } from "./api.js";
 import { command, commandBox } from "./curl.js";
 import { button, download, el, slider, uniqueId } from "./dom.js";
 import { figure, histogram, threshold } from "./histogram.js";
 import { intake, stranger } from "./intake.js";
+import { chunks, fill, row } from "./rows.js";
 import { stage } from "./stage.js";
 import { strip } from "./strip.js";
 import { csv, table } from "./table.js";
 
 /** @typedef {import("./main.js").Context} Context */
 /** @typedef {import("./picture.js").Picture} Picture */
-/**
- * @typedef {object} Row what is known of one picture
- * @property {Picture} picture
- * @property {HTMLElement} thumbnail
- * @property {"waiting" | "done" | "failed"} state
- * @property {string} error
- * @property {string | null} image the reconstruction
- * @property {number[] | null} latents
- * @property {Record<string, number> | null} terms
- * @property {number | null} score
- * @property {number | null} p
- * @property {string | null} heat
- */
+/** @typedef {import("./rows.js").Row} Row */
 
-const AT_ONCE = 32; // pictures in a request
-const BYTES_AT_ONCE = 16 * 2 ** 20;
 const EXAMPLES = 5;
 
 /**
@@ -130,18 +116,7 @@ export function inspect(context) {
 
   /** @param {Picture[]} pictures */
   function add(pictures) {
-    const fresh = pictures.map((picture) => ({
-      picture,
-      thumbnail: picture.thumbnail(),
-      state: /** @type {const} */ ("waiting"),
-      error: "",
-      image: null,
-      latents: null,
-      terms: null,
-      score: null,
-      p: null,
-      heat: null,
-    }));
+    const fresh = pictures.map(row);
     rows = [...rows, ...fresh];
     choose(fresh[0]);
     void ask(fresh);
@@ -159,47 +134,9 @@ export function inspect(context) {
     for (const chunk of await chunks(wanted)) {
       await context.guard(async () => {
         if (isCalibrated) calibration ??= await model.calibration();
-        await answer(chunk, term);
+        await fill(model, chunk, term, () => term === by);
       });
       draw();
-    }
-  }
-
-  /**
-   * Fill these rows in.  Whoever is at fault in a request is told, and the others asked for again.
-   * @param {Row[]} chunk
-   * @param {string} term
-   */
-  async function answer(chunk, term) {
-    const pictures = chunk.map((row) => row.picture);
-    try {
-      const [made, scored, codes] = await Promise.all([
-        model.has("reconstruct") ? model.reconstruct(pictures) : null,
-        model.has("score") ? model.score(pictures, term) : null,
-        model.has("reconstruct") || !model.has("encode") ? null : model.encodeAll(pictures),
-      ]);
-      if (term !== by) return; // another term was asked for meanwhile
-      chunk.forEach((row, i) => {
-        const result = scored?.results[i];
-        row.state = "done";
-        row.image = made?.images[i] ?? null;
-        row.latents = made?.latents[i] ?? (codes ? [...codes[i]] : null);
-        row.terms = result?.terms ?? null;
-        row.score = result?.score ?? null;
-        row.p = result?.p_value ?? null;
-        row.heat = result?.heatmap ?? null;
-      });
-    } catch (error) {
-      if (!(error instanceof ApiError) || error.status >= 500) {
-        chunk.forEach((row) => fail(row, String(/** @type {Error} */ (error).message)));
-        throw error;
-      }
-      const guilty = new Map(error.items.map(({ index, detail }) => [index, detail]));
-      const innocent = chunk.filter((_, i) => guilty.size && !guilty.has(i));
-      chunk.forEach((row, i) => {
-        if (!guilty.size || guilty.has(i)) fail(row, guilty.get(i) ?? error.message);
-      });
-      if (innocent.length) await answer(innocent, term);
     }
   }
 
@@ -279,34 +216,6 @@ export function inspect(context) {
 
   draw();
   return { element, activate: (pictures) => pictures && add(pictures) };
-}
-
-/**
- * @param {Row} row
- * @param {string} why
- */
-function fail(row, why) {
-  row.state = "failed";
-  row.error = why;
-}
-
-/** @param {Row[]} rows */
-async function chunks(rows) {
-  /** @type {Row[][]} */
-  const found = [];
-  let bytes = Infinity;
-  for (const row of rows) {
-    const { size } = await row.picture.file();
-    const last = found.at(-1);
-    if (last && last.length < AT_ONCE && bytes + size <= BYTES_AT_ONCE) {
-      last.push(row);
-      bytes += size;
-    } else {
-      found.push([row]);
-      bytes = size;
-    }
-  }
-  return found;
 }
 
 /** @param {number} share */

@@ -7,8 +7,10 @@ import { inspect } from "./inspect.js";
 import { latent } from "./latent.js";
 import { Model } from "./model.js";
 import { morph } from "./morph.js";
+import { lacking, ofVectors } from "./notices.js";
 import { tileSides } from "./picture.js";
 import { status } from "./status.js";
+import { theme } from "./theme.js";
 
 /**
  * @typedef {object} View
@@ -169,35 +171,6 @@ function open(name, pictures) {
   if (isNew || pictures) view.activate?.(pictures);
 }
 
-/** @param {Model} model */
-function ofVectors({ info, path }) {
-  const size = info.vector.size;
-  return {
-    element: el(
-      "div",
-      { class: "panel polite" },
-      el("h3", {}, "No pictures here"),
-      el("p", {}, `${info.name} takes vectors of ${size} numbers, not images, so there is nothing to see. It answers the same verbs in JSON:`),
-      el("pre", { tabIndex: 0 }, el("code", {}, `curl -d '{"vectors": [[${new Array(size).fill(0).join(", ")}]]}' -H 'Content-Type: application/json' ${new URL(`../${path}/encode`, import.meta.url)}`)),
-    ),
-  };
-}
-
-/**
- * @param {Model} model
- * @param {string} what
- */
-function lacking({ info }, what) {
-  return {
-    element: el(
-      "div",
-      { class: "panel polite" },
-      el("h3", {}, "Not with this model"),
-      el("p", {}, `${info.name} came without the graph ${what}, which this needs. It has ${Object.keys(info.graphs).join(", ")}.`),
-    ),
-  };
-}
-
 /** Bring the picker up to date; the first time, open the model that the address names. */
 async function loadModels() {
   const { data } = await api.json("v1/models");
@@ -273,24 +246,7 @@ function enterKey() {
   byId("key-dialog").showModal();
 }
 
-/** @param {string | null} theme */
-function dress(theme) {
-  if (theme) document.documentElement.dataset.theme = theme;
-  const isDark = theme ? theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
-  byId("theme").setAttribute("aria-label", isDark ? "Light colours" : "Dark colours");
-  byId("theme").textContent = isDark ? "☀" : "☾";
-  return isDark;
-}
-
-let isDark = dress(localStorage.getItem("biject-theme"));
-byId("theme").addEventListener("click", () => {
-  const theme = isDark ? "light" : "dark";
-  localStorage.setItem("biject-theme", theme);
-  isDark = dress(theme);
-});
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
-  isDark = dress(localStorage.getItem("biject-theme"));
-});
+theme(byId("theme"));
 byId("key").addEventListener("click", enterKey);
 byId("banner-key").append(button("Enter a key", enterKey, { class: "small" }));
 byId("key-form").addEventListener("submit", () => {

@@ -72,7 +72,7 @@ export function waypoints({ label, announce, changed }) {
           if (by) grip.focus();
         },
         pointerdown: (/** @type {PointerEvent} */ event) => {
-          if (event.button === 0) drag(event, item, grip);
+          if (event.button === 0) drag(event, item);
         },
       },
     }, picture.thumbnail());
@@ -93,11 +93,11 @@ export function waypoints({ label, announce, changed }) {
   /**
    * @param {PointerEvent} start
    * @param {HTMLLIElement} item
-   * @param {HTMLElement} grip
    */
-  const drag = (start, item, grip) => {
+  const drag = (start, item) => {
     const before = pictures();
-    grip.setPointerCapture(start.pointerId);
+    // Not by the item: it would lose the pointer whenever it changes its place.
+    list.setPointerCapture(start.pointerId);
     const moved = (/** @type {PointerEvent} */ event) => {
       if (Math.hypot(event.clientX - start.clientX, event.clientY - start.clientY) > 6) {
         item.classList.add("dragged");
@@ -114,12 +114,12 @@ export function waypoints({ label, announce, changed }) {
       if ((to > from && past) || (to < from && !past)) move(item, to);
     };
     const ended = () => {
-      grip.removeEventListener("pointermove", moved);
+      list.removeEventListener("pointermove", moved);
       item.classList.remove("dragged");
       if (before.some((picture, i) => picture !== stops[i]?.picture)) changed(pictures());
     };
-    grip.addEventListener("pointermove", moved);
-    grip.addEventListener("lostpointercapture", ended, { once: true });
+    list.addEventListener("pointermove", moved);
+    list.addEventListener("lostpointercapture", ended, { once: true });
   };
   /** @param {Picture[]} more */
   const add = (more) => {

@@ -194,7 +194,7 @@ class Operations:
                 term: scoring.quantiles(scores).tolist() for term, scores in by_term.items()
             },
         }
-        return _json(answer)
+        return _json(dict(answer))
 
     async def _alive(self, request: Request) -> Response:
         return PlainTextResponse("alive\n")

@@ -17,7 +17,7 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, sync_playwright
 
 from http_api.conftest import Served, served
-from http_api.test_vectors import make_line
+from lines import make_line
 from oracle import make_oracle
 from serving.settings import BUNDLES, Settings
 
