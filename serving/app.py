@@ -16,6 +16,8 @@ from serving.deployment import Deployment
 from serving.edge import Edge
 from serving.routes.documentation import Documentation
 from serving.routes.native import Native
+from serving.routes.oip import OpenInference
+from serving.routes.openai import OpenAI
 from serving.routes.openapi import Operation
 from serving.routes.operations import Operations
 
@@ -30,7 +32,8 @@ class Dialect(Protocol):
 
 def dialects(deployment: Deployment) -> list[Dialect]:
     """All there are, those that are asked most first: their routes are tried in turn."""
-    return [Native(deployment), Operations(deployment)]
+    kinds = Native, OpenInference, OpenAI, Operations
+    return [kind(deployment) for kind in kinds]
 
 
 def routes(deployment: Deployment, *, others: Sequence[Operation] = ()) -> list[BaseRoute]:

@@ -16,8 +16,7 @@ from starlette.types import ASGIApp
 from serving import draining, logs, tracing, workers
 from serving.app import standalone
 from serving.deployment import Deployment
-from serving.environment import checked_or_exit
-from serving.settings import Settings
+from serving.environment import checked, checked_or_exit
 
 _OF_UVICORN: Final = "uvicorn.error"  # its logger for all that is no access
 _HUNG: Final = 30  # seconds without a sign of life: a worker so long busy is no good any more
@@ -25,7 +24,7 @@ _HUNG: Final = 30  # seconds without a sign of life: a worker so long busy is no
 
 def app() -> ASGIApp:
     """The app of one worker, which uvicorn asks for in each."""
-    settings = Settings.from_env(os.environ)
+    settings = checked(os.environ)
     logs.configure(settings.log, _OF_UVICORN)
     crew = workers.crew(settings.workers) if settings.workers > 1 else None
     return tracing.traced(standalone(Deployment(settings, crew=crew)), settings)

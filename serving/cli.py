@@ -10,6 +10,7 @@ from typing import Any, Final, NoReturn, TypeVar
 
 import click
 
+from serving import aliases
 from serving.bundle import Bundle, find_bundles, read
 from serving.draining import SERVER_GRACE
 from serving.engine import Engine
@@ -31,7 +32,7 @@ _DEFAULTS: Final = Settings()
 _FLAGS: Final = {
     "default": ("NAME[@VERSION]", "The model that `default` means.  [default: first by name]"),
     "api_keys": ("KEY,...", "Keys of which every request must show one.  [default: none needed]"),
-    "admin_keys": ("KEY,...", "Reserved: nothing asks for them yet."),
+    "admin_keys": ("KEY,...", "Keys that load and unload models.  [default: nobody may]"),
     "max_body_bytes": ("BYTES", "Longest request body."),
     "max_images": ("N", "Most images in one request or answer."),
     "max_pixels": ("PIXELS", "Largest image."),
@@ -40,6 +41,8 @@ _FLAGS: Final = {
     "deadline_ms": ("MS", "Longest time for a request."),
     "cors_origins": ("ORIGIN,...", "Web origins that browsers may ask from."),
     "workers": ("N", "Server processes."),
+    "max_models": ("N", "Most models loaded at a time, per process.  [default: all]"),
+    "max_model_bytes": ("BYTES", "Most memory for loaded models, per process.  [default: any]"),
     "threads": ("N", "Engine threads per process on a CPU.  [default: one per core]"),
     "cache": ("DIR", "Folder for the measured costs of batches.  [default: the user's cache]"),
     "device": ("", "cuda refuses to start without one."),
@@ -124,7 +127,12 @@ def _usable(folder: Path, settings: Settings) -> list[Bundle]:
         click.echo(f"left out: {reason}", err=True)
     refs = {f"{b.manifest.name}@{b.manifest.version}" for b in usable}
     names = {ref.partition("@")[0] for ref in refs}
-    if settings.default is not None and settings.default not in refs | names:
+    try:
+        further = aliases.read(folder)
+    except BundleError as error:
+        raise Wrong(str(error)) from error
+    default = settings.default if settings.default in names else further.get(settings.default or "")
+    if settings.default is not None and (default or settings.default) not in refs | names:
         raise Wrong(
             f"the default model {settings.default!r} is not in {folder}, "
             f"which has {', '.join(sorted(refs))}"

@@ -35,10 +35,9 @@ from serving.errors import (
 from serving.routes.page import PREFIX
 from serving.telemetry import Trace
 
-OPEN_PATHS: Final = frozenset(  # never want a key
-    {"/", "/livez", "/readyz", "/healthz", "/docs", "/openapi.json"}
-)
-_WHILE_DRAINING: Final = frozenset({"/livez", "/readyz", "/healthz", "/metrics"})
+_HEALTH: Final = frozenset({"/livez", "/readyz", "/healthz", "/v2/health/live", "/v2/health/ready"})
+OPEN_PATHS: Final = _HEALTH | {"/", "/docs", "/openapi.json"}  # never want a key
+_WHILE_DRAINING: Final = _HEALTH | {"/metrics"}
 _ERROR_BODY: Final = 65_536  # bytes of a framework's error that are read to reword it
 _FIRST_ERROR: Final = 400
 _ARRIVING: Final = 8  # longest bodies that may be half here: senders who stall must not fill memory
@@ -50,6 +49,8 @@ _CORS: Final[Mapping[str, Any]] = MappingProxyType(
             "X-Request-ID",
             "Server-Timing",
             "Retry-After",
+            "Inference-Header-Content-Length",
+            "X-Biject-Ignored",
             "ETag",
             "Preference-Applied",
         ),
@@ -64,7 +65,10 @@ class Edge:
     def __init__(self, app: ASGIApp, *, deployment: Deployment) -> None:
         self._app = app
         self._deployment = deployment
-        self._keys = [_digest(key) for key in deployment.settings.api_keys]
+        settings = deployment.settings
+        # An admin key opens what the others open, too, where there are others.
+        keys = (*settings.api_keys, *settings.admin_keys) if settings.api_keys else ()
+        self._keys = [_digest(key) for key in keys]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -88,6 +92,7 @@ class Edge:
                 await answer(scope, exchange.receive, exchange.send)
         finally:
             exchange.release()
+            trace.release()
             if settings.access_log:
                 logs.access(trace, scope, exchange.status)
 
@@ -160,6 +165,7 @@ class _Exchange:
         self._complete = False  # the body has been read
         self._started = False  # the answer has
         self._finished = False
+        self._ours = False  # it is an error in its final words
         self._poor: Message | None = None  # the start of an answer that is being reworded
         self._poor_body = b""
 
@@ -209,7 +215,7 @@ class _Exchange:
     async def send(self, message: Message) -> None:
         """Pass an answer on with our headers; an error in a foreign shape is reworded first."""
         if message["type"] == "http.response.start":
-            if message["status"] < _FIRST_ERROR or _is_problem(message):
+            if message["status"] < _FIRST_ERROR or self._ours or _is_problem(message):
                 await self._start(message)
             else:
                 self._poor = message
@@ -228,27 +234,28 @@ class _Exchange:
             return  # a framework has answered for us, and then raised
         if self._started:
             raise error  # the server cuts the connection: half an answer must not look whole
-        answer = problems.response(error, self._trace.request_id)
+        self._ours = True
+        answer = problems.response(error, self._trace.request_id, self._scope["path"])
         await answer(self._scope, self._receive, send)
 
     async def _reword(self, start: Message) -> None:
-        """The framework's answer, its headers kept, with a problem for a body."""
-        status, request_id = start["status"], self._trace.request_id
+        """The framework's answer, its headers kept, with our words for a body."""
+        path, request_id = self._scope["path"], self._trace.request_id
         error = self._trace.error or problems.foreseen(
-            status, method=self._scope["method"], path=self._scope["path"]
+            start["status"], method=self._scope["method"], path=path
         )
         headers = MutableHeaders(raw=list(start.get("headers", [])))
         if error is not None:
-            status, body = error.status, problems.body(error, request_id)
+            worded = problems.worded(error, request_id, path)
             headers.update(error.headers)
         else:
-            body = problems.reworded(status, self._poor_body, request_id)
-        headers["Content-Type"] = problems.MEDIA_TYPE
-        headers["Content-Length"] = str(len(body))
+            worded = problems.reworded(start["status"], self._poor_body, request_id, path)
+        headers["Content-Type"] = worded.media_type
+        headers["Content-Length"] = str(len(worded.body))
         self._poor = None
-        await self._start({**start, "status": status, "headers": headers.raw})
+        await self._start({**start, "status": worded.status, "headers": headers.raw})
         self._finished = True
-        await self._send({"type": "http.response.body", "body": body})
+        await self._send({"type": "http.response.body", "body": worded.body})
 
     async def _start(self, message: Message) -> None:
         self._started = True

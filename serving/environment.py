@@ -3,8 +3,9 @@
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 
-from serving import tracing, workers
+from serving import store, tracing, workers
 from serving.settings import BadSetting, Settings
 
 
@@ -17,7 +18,10 @@ def checked(environ: Mapping[str, str]) -> Settings:
     settings = Settings.from_env(environ)
     workers.check_number(settings.workers)
     tracing.check(settings.tracing)
-    return settings
+    try:
+        return replace(settings, models=store.located(settings.models))
+    except store.NotInStore as error:
+        raise BadSetting(str(error)) from error
 
 
 def checked_or_exit() -> Settings:

@@ -41,10 +41,12 @@ class ServingError(Exception):
 
     `detail` is one sentence for the person who asked, with what was found and what is wanted.
     `items` names the guilty ones where a request holds several; `headers` go out with the answer.
+    `parameter` is the field at fault, where a dialect asks for its name.
     """
 
     status: ClassVar[int] = 500
     title: ClassVar[str] = "Internal Server Error"
+    parameter: str | None = None
 
     def __init__(
         self,

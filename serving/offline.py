@@ -1,6 +1,5 @@
 """The verbs without a server: a bundle and image files in, one file out."""
 
-import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,9 +7,10 @@ from typing import Any
 import click
 import numpy as np
 
-from serving import files, verbs
+from serving import files, store
 from serving.engine import DEVICES, Device
 from serving.files import Figures
+from serving.latents import draw_seed
 from serving.results import Scored
 from serving.routes.parameters import known
 from serving.session import Session, Wrong, session
@@ -18,10 +18,23 @@ from serving.session import Session, Wrong, session
 _Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 
 
+class _BundlePath(click.Path):
+    """A directory, or what `bento:NAME` or `bento:NAME:VERSION` means."""
+
+    def __init__(self) -> None:
+        super().__init__(exists=True, file_okay=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return super().convert(store.located(value), param, ctx)
+        except store.NotInStore as error:
+            self.fail(str(error), param, ctx)
+
+
 def _command(command: Callable[..., None]) -> click.Command:
     """What all these commands have: the bundle, the device."""
     device = click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True)
-    bundle = click.argument("bundle", type=click.Path(exists=True, file_okay=False, path_type=Path))
+    bundle = click.argument("bundle", type=_BundlePath())
     return click.command()(bundle(device(command)))
 
 
@@ -74,9 +87,7 @@ def encode(
     with session(bundle, device) as here:
         here.check_figures(out, as_json=as_json)
         source = here.source(images)
-        latents = np.concatenate(
-            [asyncio.run(verbs.encode(here.runner, block)).latents for block in source]
-        )
+        latents = np.concatenate([here.pair.encode(block) for block in source])
         columns = {f"z{i}": latents[:, i] for i in range(latents.shape[1])}
         figures = Figures(
             name="latents",
@@ -114,10 +125,7 @@ def score(
         if by is not None and by not in terms:
             raise Wrong(f"--by must be one of {', '.join(terms)}, got {by!r}")
         source = here.source(images)
-        parts = [
-            asyncio.run(verbs.score(here.runner, here.manifest, block, by=by, fpr=fpr))
-            for block in source
-        ]
+        parts = [here.pair.score(block, by=by, fpr=fpr) for block in source]
         here.give(_score_figures(here, source.names, parts), out, as_json=as_json)
         if parts[0].verdict.note:
             click.echo(parts[0].verdict.note, err=True)
@@ -163,10 +171,7 @@ def reconstruct(
     with session(bundle, device) as here:
         here.check_pictures(out)
         source = here.source(images)
-        made = [
-            asyncio.run(verbs.reconstruct(here.runner, block, refine=refine)).items
-            for block in source
-        ]
+        made = [here.pair.reconstruct(block, refine=refine).items for block in source]
         here.draw(np.concatenate(made), out, names=source.names)
 
 
@@ -186,11 +191,9 @@ def sample(
     """
     with session(bundle, device) as here:
         here.check_pictures(out)
-        drawn = asyncio.run(
-            verbs.sample(here.runner, here.manifest, n=count, seed=seed, truncation=truncation)
-        )
-        here.draw(drawn.items, out)
-        click.echo(f"seed: {drawn.seed}")
+        seed = draw_seed() if seed is None else seed
+        here.draw(here.pair.sample(count, seed=seed, truncation=truncation), out)
+        click.echo(f"seed: {seed}")
 
 
 @_command
@@ -221,9 +224,5 @@ def interpolate(
         rows = np.concatenate(list(here.source(images)))
         if len(rows) < 2:
             raise Wrong(f"a morph needs at least 2 images, got {len(rows)}")
-        morph = asyncio.run(
-            verbs.interpolate(
-                here.runner, here.manifest, rows, frames=frames, path=path, exact=exact
-            )
-        )
-        here.draw(morph.items, out, moving=True, fps=fps)
+        morph = here.pair.interpolate(rows, frames=frames, path=path, exact=exact)
+        here.draw(morph, out, moving=True, fps=fps)

@@ -34,6 +34,8 @@ class Settings:
     deadline_ms: int = 30_000
     cors_origins: tuple[str, ...] = ()
     workers: int = 1  # processes
+    max_models: int = 0  # bundles loaded at a time, per process; 0: all there are
+    max_model_bytes: int = 0  # that loaded bundles may take together; 0: what there is
     threads: int = 0  # engine threads per process on a CPU; 0: one per usable core
     cache: Path | None = None  # folder for measured costs of batches; None: the user's cache
     log: LogFormat = "text"
@@ -44,8 +46,9 @@ class Settings:
         for name in _POSITIVE:
             if getattr(self, name) < 1:
                 raise BadSetting(f"{VARIABLES[name]} must be at least 1, got {getattr(self, name)}")
-        if self.threads < 0:
-            raise BadSetting(f"{VARIABLES['threads']} must be 0 or more, got {self.threads}")
+        for name in _NOT_NEGATIVE:
+            if getattr(self, name) < 0:
+                raise BadSetting(f"{VARIABLES[name]} must be 0 or more, got {getattr(self, name)}")
         if self.queue_images < self.max_images:
             raise BadSetting(
                 f"{VARIABLES['queue_images']} ({self.queue_images}) must not be below "
@@ -84,7 +87,7 @@ class Settings:
 _NAMES: Final = (
     "models", "default", "device", "api_keys", "admin_keys", "max_body_bytes", "max_images",
     "max_pixels", "max_frames", "queue_images", "deadline_ms", "cors_origins", "workers",
-    "threads", "cache", "log", "access_log", "tracing",
+    "max_models", "max_model_bytes", "threads", "cache", "log", "access_log", "tracing",
 )  # fmt: skip
 VARIABLES: Final[Mapping[str, str]] = {name: f"BIJECT_{name.upper()}" for name in _NAMES}
 CHOICES: Final[Mapping[str, Sequence[str]]] = {
@@ -96,7 +99,8 @@ _POSITIVE: Final = (
     "max_body_bytes", "max_images", "max_pixels", "max_frames", "queue_images", "deadline_ms",
     "workers",
 )  # fmt: skip
-_INTEGERS: Final = (*_POSITIVE, "threads")
+_NOT_NEGATIVE: Final = ("max_models", "max_model_bytes", "threads")  # 0 has a meaning of its own
+_INTEGERS: Final = (*_POSITIVE, *_NOT_NEGATIVE)
 _PATHS: Final = ("models", "cache")
 _LISTS: Final = ("api_keys", "admin_keys", "cors_origins")
 

@@ -10,7 +10,7 @@ import re
 import time
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -28,6 +28,12 @@ CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 _ID: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 
 
+class Held(Protocol):
+    """Something that stays as it is while it has users."""
+
+    users: int
+
+
 @dataclass(kw_only=True, slots=True)
 class Trace:
     """One request, from the outer middleware's first look at it until its answer."""
@@ -40,6 +46,19 @@ class Trace:
     queue_ms: float = 0.0
     compute_ms: float = 0.0
     error: ServingError | None = None  # the true reason, where a framework words the answer
+    held: Held | None = None  # the model, which is not let go before the answer is out
+
+    def hold(self, held: Held) -> None:
+        """Be one of its users until `release`."""
+        self.release()
+        held.users += 1
+        self.held = held
+
+    def release(self) -> None:
+        """Be no longer a user of what is held."""
+        if self.held is not None:
+            self.held.users -= 1
+            self.held = None
 
 
 _current: ContextVar[Trace] = ContextVar("biject_trace")

@@ -20,6 +20,7 @@ const KEY = "biject-key";
 const WATCH_MS = 1_000;
 const HEARTBEAT_MS = 10_000;
 const MOST_REFUSALS = 20; // of one request, before its sender hears of it
+const MOST_UNREADY = 5; // of those, while the server as a whole says that it is ready
 const LONGEST_PAUSE_S = 10;
 
 /** A request that the server refuses for good. */
@@ -148,7 +149,7 @@ export class Api extends EventTarget {
       }
       const error = new ApiError(response.status, await problem(response));
       if (![401, 403, 429, 503].includes(error.status)) throw error;
-      if (refusals >= MOST_REFUSALS) {
+      if (refusals >= (error.status === 503 ? MOST_UNREADY : MOST_REFUSALS)) {
         this.#become("ready", ""); // for others, it may be
         throw error;
       }

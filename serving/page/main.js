@@ -187,10 +187,10 @@ async function loadModels() {
 /** @param {any} listed one name of /v1/models */
 function options(listed) {
   const { name, state, version, versions = [] } = listed;
-  const isReady = state === "ready";
+  const isUsable = state === "ready" || state === "unloaded"; // one that rests is loaded when asked
   const older = versions.filter((/** @type {any} */ one) => one.version !== version && one.state === "ready");
   return [
-    el("option", { value: name, disabled: !isReady }, isReady ? name : `${name} (${state})`),
+    el("option", { value: name, disabled: !isUsable }, state === "ready" ? name : `${name} (${state})`),
     ...older.map((/** @type {any} */ one) => el("option", { value: `${name}@${one.version}` }, `${name}, version ${one.version}`)),
   ];
 }
@@ -218,7 +218,7 @@ function facts(info) {
     ? `${info.image.width} × ${info.image.height} ${info.image.channels === 1 ? "grey" : "colour"}`
     : `${info.vector.size} numbers`;
   const kind = info.pairing ? `${info.pairing.toUpperCase().replace("BIGAN", "BiGAN")}, ` : "";
-  return `${kind}${taken} ↔ ${info.latent.size} latent numbers, on ${info.device}`;
+  return `${kind}${taken} ↔ ${info.latent.size} latent numbers${info.device ? `, on ${info.device}` : ""}`;
 }
 
 function showState() {

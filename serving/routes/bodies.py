@@ -102,9 +102,8 @@ def _known(wanted: Wanted) -> str:
     return ", ".join(types)
 
 
-def _from_json(body: bytes, wanted: Wanted | None) -> Payload:
-    if not body and wanted is None:
-        return Payload()
+def json_object(body: bytes) -> dict[str, Any]:
+    """The JSON object that `body` is, no key in it twice at the top level; else BadRequest."""
     try:
         document: Any = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -112,6 +111,13 @@ def _from_json(body: bytes, wanted: Wanted | None) -> Payload:
     if not isinstance(document, dict):
         raise BadRequest(f"the JSON must be an object, got {_json_type(document)}")
     _check_keys(body, document)
+    return document
+
+
+def _from_json(body: bytes, wanted: Wanted | None) -> Payload:
+    if not body and wanted is None:
+        return Payload()
+    document = json_object(body)
     items = document.pop(wanted, None) if wanted else None
     given = [Given(name, value, text=False) for name, value in document.items()]
     if wanted is None:

@@ -214,7 +214,7 @@ def _columns(result: Result, context: Context) -> dict[str, Sequence[Any] | Arra
     columns: dict[str, Sequence[Any] | Array]
     if isinstance(result, Encoded):
         base64_wanted = context.parameters["encoding_format"] == "base64"
-        columns = {"latents": (_base64 if base64_wanted else _plain)(result.latents)}
+        columns = {"latents": (base64_rows if base64_wanted else _plain)(result.latents)}
     elif isinstance(result, Scored):
         columns = {"results": _results(result, context)}
     else:
@@ -282,7 +282,8 @@ def _heatmaps(result: Scored, context: Context) -> list[Any]:
     return [rendering.data_uri(rendering.png(image)) for image in shown]
 
 
-def _base64(latents: Array) -> list[str]:
+def base64_rows(latents: Array) -> list[str]:
+    """Each row as base64 of its little-endian float32."""
     rows = np.ascontiguousarray(latents, "<f4")
     return [base64.b64encode(row.tobytes()).decode("ascii") for row in rows]
 

@@ -1,6 +1,7 @@
 """The native dialect: POST /v1/models/{model}/{verb}, and what BentoML's typed methods share."""
 
 import functools
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 from types import MappingProxyType
@@ -15,8 +16,8 @@ from serving import problems, telemetry, verbs
 from serving.attendance import attended
 from serving.deployment import Deployment
 from serving.errors import ServingError, Unprocessable
+from serving.model import Model
 from serving.queueing import Answer, Array
-from serving.registry import Model
 from serving.results import Runner
 from serving.routes import (
     answers,
@@ -50,13 +51,19 @@ class BatchRunner:
 
     def __init__(self, model: Model, trace: Trace) -> None:
         self._manifest = model.manifest
-        self._batcher = model.ready.batcher
+        self._loaded = model.ready
         self._trace = trace
 
     async def run(self, graph: str, *inputs: Array) -> Answer:
         """The graph's outputs, merged with other requests' on the way."""
         verbs.check_graph(self._manifest, graph)
-        answer = await self._batcher.submit(graph, inputs, self._trace.deadline)
+        begin, tally = time.monotonic(), self._loaded.tally
+        try:
+            answer = await self._loaded.batcher.submit(graph, inputs, self._trace.deadline)
+        except ServingError:
+            tally.failed(graph, time.monotonic() - begin)
+            raise
+        tally.answered(graph, answer)
         self._trace.queue_ms += answer.queue_ms
         self._trace.compute_ms += answer.compute_ms
         return answer
@@ -108,7 +115,7 @@ class Native:
 
     async def _answer(self, verb: str, request: Request) -> Response:
         """What POST is answered with."""
-        trace, model, media_type, given = self._begin(verb, request)
+        trace, model, media_type, given = await self._begin(verb, request)
         body = await bodies.whole(request.receive)
         self._check_time(verb, model, trace)
         partial = media_type in _IN_PARTS and preferred(_header(request.scope, b"prefer"))
@@ -131,7 +138,7 @@ class Native:
 
     async def _show(self, request: Request) -> Response:
         """What GET is answered with: a sample, which caches may keep if it has a seed."""
-        trace, model, media_type, given = self._begin("sample", request)
+        trace, model, media_type, given = await self._begin("sample", request)
         values = self._values("sample", model, given)
         headers = dict(_PLAIN) | caching.headers(
             model,
@@ -157,7 +164,7 @@ class Native:
         """The JSON answer to a call of a typed BentoML method; an error is an answer, too."""
         trace = telemetry.current()
         try:
-            model = self._model(ref, verb, trace)
+            model = await self._deployment.model(ref, verb, trace)
             wanted = intake.kind_wanted(verb, model.manifest)
             payload = Payload(files=items) if wanted == "images" else Payload(rows=items)
             values = self._values(
@@ -170,10 +177,10 @@ class Native:
             return problems.response(error, trace.request_id)
         return Response(content, media_type=answers.JSON)
 
-    def _begin(self, verb: str, request: Request) -> tuple[Trace, Model, str, list[Given]]:
+    async def _begin(self, verb: str, request: Request) -> tuple[Trace, Model, str, list[Given]]:
         """What can be said before the body is there: model, format, query."""
         trace = telemetry.current()
-        model = self._model(request.path_params["model"], verb, trace)
+        model = await self._deployment.model(request.path_params["model"], verb, trace)
         offered = answers.formats(verb, model.manifest)
         media_type = answers.negotiate(_header(request.scope, b"accept"), offered)
         return trace, model, media_type, bodies.query(request.scope["query_string"])
@@ -186,11 +193,6 @@ class Native:
         graph = verbs.first_graph(verb)
         verbs.check_graph(model.manifest, graph)
         model.ready.batcher.check(graph, 1, trace.deadline)
-
-    def _model(self, ref: str, verb: str, trace: Trace) -> Model:
-        model = self._deployment.registry.get(ref)
-        trace.model, trace.verb = model.name, verb
-        return model
 
     async def _payload(self, verb: str, model: Model, body: bytes, content_type: str) -> Payload:
         wanted = intake.kind_wanted(verb, model.manifest)

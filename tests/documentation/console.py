@@ -33,6 +33,13 @@ _READY_S: Final = 120.0
 _COMMAND_S: Final = 60.0
 
 
+class Place(NamedTuple):
+    """A folder to type commands in, and the port of the server they ask."""
+
+    folder: Path
+    port: int
+
+
 class Shown(NamedTuple):
     """A command of a document and the lines that stand below it."""
 
@@ -92,7 +99,7 @@ def server(folder: Path) -> Iterator[int]:
     log = folder / "server.log"
     with log.open("wb") as file:
         process = subprocess.Popen(
-            command, cwd=folder, env=_environ(), stdout=file, stderr=subprocess.STDOUT
+            command, cwd=folder, env=environ(), stdout=file, stderr=subprocess.STDOUT
         )
     try:
         _wait_until_ready(process, port, log)
@@ -120,7 +127,7 @@ def run(command: str, *, folder: Path, port: int) -> list[str]:
     ended = subprocess.run(
         ["bash", "-c", command.replace(HOST, f"localhost:{port}")],
         cwd=folder,
-        env=_environ(),
+        env=environ(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         timeout=_COMMAND_S,
@@ -152,7 +159,7 @@ def _equal(a: str, b: str) -> bool:
     return bool(both_numbers) and abs(float(a) - float(b)) <= TOLERANCE
 
 
-def _environ() -> dict[str, str]:
+def environ() -> dict[str, str]:
     """This process's environment without settings of ours, and with this Python's commands."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("BIJECT_")}
     return {

@@ -4,9 +4,8 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -15,7 +14,7 @@ from PIL import Image
 import biject
 from bars import write_data
 from documentation import console
-from documentation.console import HOST, ROOT, Shown, agree
+from documentation.console import HOST, ROOT, Place, Shown, agree
 from export import cli as export_cli
 from export.evaluate import Asked, evaluate
 from export.subjects import open_subject
@@ -210,21 +209,6 @@ def test_every_objective_is_documented_with_family_aim_and_source() -> None:
         assert source
 
 
-class Place(NamedTuple):
-    """A folder to type commands in, and the port of the server they ask."""
-
-    folder: Path
-    port: int
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    folder = tmp_path_factory.mktemp("reader")
-    console.furnish(folder)
-    with console.server(folder) as port:
-        yield Place(folder, port)
-
-
 @needs_model
 @pytest.mark.parametrize("shown", COMMANDS)
 def test_the_documents_commands_print_what_they_show(place: Place, shown: Shown) -> None:
@@ -249,7 +233,7 @@ def check_file(path: Path) -> None:
 
 
 @needs_model
-@pytest.mark.parametrize("name", ["api.md", "bundles.md"])
+@pytest.mark.parametrize("name", ["api.md", "bundles.md", "python.md"])
 def test_the_python_in_the_documents_runs(place: Place, name: str) -> None:
     text = "\n".join(code(document(name), "python"))  # one program, a piece where it belongs
     subprocess.run(

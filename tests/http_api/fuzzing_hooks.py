@@ -53,7 +53,7 @@ schemathesis.openapi.format("image-data-uri", SEEDS.map(uri))
 schemathesis.openapi.format("binary", pictures("PNG"))
 
 
-OTHERS = ("multipart/form-data", "application/x-npy")
+OTHERS = ("multipart/form-data", "application/x-npy", "application/octet-stream")
 
 
 @schemathesis.hook
@@ -61,8 +61,10 @@ def before_load_schema(context: Any, raw_schema: dict[str, Any]) -> None:
     """Forms and arrays by themselves: it cannot tell which of those are valid, once mended."""
     others = os.environ["FUZZED"] == "others"
     for path in raw_schema["paths"].values():
-        for operation in path.values():
+        for method, operation in list(path.items()):
             bodies = operation.get("requestBody", {"content": {}})["content"]
+            if bodies and not others and set(bodies) <= set(OTHERS):
+                del path[method]
             for media_type in [
                 one for one in bodies if (one in OTHERS) != others and len(bodies) > 1
             ]:
@@ -80,12 +82,20 @@ def before_call(context: Any, case: Any, kwargs: dict[str, Any]) -> None:
     query, body = case.query or {}, case.body
     if case.meta is None or case.meta.generation.mode != schemathesis.GenerationMode.POSITIVE:
         return
+    if (case.path_parameters or {}).get("model") == "grey":  # it learned that there is another
+        case.path_parameters["model"] = "oracle"
     if "by" in query:
         query["by"] = "l1"
     if case.media_type == "application/x-npy":
         case.body = array(case.path)
+    if case.path.endswith("/infer") and case.media_type == "application/json":
+        for name in ("Content-Encoding", "Inference-Header-Content-Length"):
+            headers.pop(name, None)  # the body is plain, and all of it JSON
+        case.body = {**body, "inputs": [tensor()], "outputs": [], "parameters": {}}
     if not isinstance(body, dict):
         return
+    if case.path.startswith(("/v1/embeddings", "/v1/images/")):
+        mend_openai(body)
     for name in [name for name in query if name in body]:  # twice is wrong
         del query[name]
     if "by" in body:
@@ -95,10 +105,26 @@ def before_call(context: Any, case: Any, kwargs: dict[str, Any]) -> None:
     if "latents" in body:
         body["latents"] = [sized(one) for one in body["latents"]]
     for given in (query, body):
-        if "frames" in given:  # of all legs no more than 256
+        if given.get("frames") is not None:  # of all legs no more than 256
             given["frames"] = min(int(given["frames"]), 16)
-        if "truncation" in given:  # nearly 0 is 0 to a processor that flushes such numbers
+        if given.get("truncation") is not None:  # nearly 0 is 0 to some processors
             given["truncation"] = max(float(given["truncation"]), 1e-30)
+
+
+def mend_openai(body: dict[str, Any]) -> None:
+    """A model that is there, its size, and images where vectors could be."""
+    if body.get("model") is not None:
+        body["model"] = "oracle"
+    if body.get("size") is not None:
+        body["size"] = "auto"
+    given = body.get("input")
+    if isinstance(given, list) and not all(isinstance(one, str) for one in given):
+        body["input"] = [uri(0)] * len(given)
+
+
+def tensor() -> dict[str, Any]:
+    """What the graph `encode` takes."""
+    return {"name": "images", "shape": [1, 8, 8, 3], "datatype": "UINT8", "data": [7] * 192}
 
 
 def sized(latent: Any) -> Any:
