@@ -50,6 +50,7 @@ def standalone(deployment: Deployment) -> ASGIApp:
     @asynccontextmanager
     async def lifespan(app: Router) -> AsyncIterator[None]:
         deployment.start()
+        await deployment.useful()
         try:
             yield
         finally:
@@ -68,6 +69,6 @@ def in_front_of(
     edge = Edge(Router(routes(deployment, others=others), default=app), deployment=deployment)
 
     async def front(scope: Scope, receive: Receive, send: Send) -> None:
-        await (edge if scope["type"] == "http" else app)(scope, receive, send)
+        await (app if scope["type"] == "lifespan" else edge)(scope, receive, send)
 
     return front

@@ -5,15 +5,14 @@ import contextlib
 import logging
 import math
 import time
-from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, TypeVar
 
 from serving import draining
 from serving.cores import usable_cores
 from serving.errors import BundleError, DeadlineExceeded, NotReady, Unprocessable
 from serving.model import Model
+from serving.pixels import PixelThreads
 from serving.registry import Registry
 from serving.residents import Residents
 from serving.settings import Settings
@@ -51,7 +50,7 @@ class Deployment:
         self._open = 0  # requests that are being answered
         # Pillow lets go of the interpreter while it decodes and encodes: a thread per core.
         self.cores = usable_cores()
-        self._pixels = ThreadPoolExecutor(max(2, self.cores), thread_name_prefix="pixels")
+        self._pixels = PixelThreads(max(2, self.cores))
         self._loading: asyncio.Task[None] | None = None
         self._beating: asyncio.Task[None] | None = None
         self._orders: list[Order] = []  # that are to be carried out, as of the last beat
@@ -62,14 +61,26 @@ class Deployment:
         self._stopped = asyncio.Event()
         self._end = math.inf  # when, by time.monotonic(), all must be over
 
-    def start(self) -> None:
-        """Begin to load the models; probes are answered meanwhile."""
+    def start(self) -> int:
+        """Begin to load the models; probes are answered meanwhile.  The worker's number, from 0."""
         if self._crew is not None:
             self.slot = self._crew.join()
             self._beating = asyncio.create_task(self._beat(self._crew))
         draining.on_signal(self.drain)
         self.registry.slot = self.slot
         self._loading = asyncio.create_task(self._load())
+        return self.slot
+
+    async def useful(self) -> None:
+        """Wait until this process had better be asked: for its models, if others answer meanwhile.
+
+        Where nobody does, whoever asks is to hear that the models are loading.
+        """
+        if self._crew is None or self._loading is None:
+            return
+        with contextlib.suppress(OSError):  # the beats log it
+            if await asyncio.to_thread(self._crew.any_ready):
+                await asyncio.wait([self._loading])
 
     async def drain(self) -> None:
         """Accept nothing new, and wait until what was accepted is answered; not for ever."""
@@ -89,21 +100,20 @@ class Deployment:
             await asyncio.wait([self._loading, *self._changing])
             await self._residents.settle()
             await self.registry.close(end)  # what was being opened meanwhile
-        self._pixels.shutdown(wait=False, cancel_futures=True)
+        self._pixels.close()
         if self._beating is not None and self._crew is not None:
             self._stopped.set()
             await asyncio.wait([self._beating])
             with contextlib.suppress(OSError):  # the slot goes with the process anyway
                 await asyncio.to_thread(self._crew.leave)
 
-    @contextlib.contextmanager
-    def answering(self) -> Iterator[None]:
-        """While a request is being answered: `drain` waits for it."""
+    def begin_answer(self) -> None:
+        """A request is being answered: `drain` waits until `end_answer`."""
         self._open += 1
-        try:
-            yield
-        finally:
-            self._open -= 1
+
+    def end_answer(self) -> None:
+        """It has been."""
+        self._open -= 1
 
     async def model(self, ref: str, verb: str, trace: Trace) -> Model:
         """The model that `ref` means, ready, for the request of `trace`, which it will outlive.
@@ -170,9 +180,10 @@ class Deployment:
                 self._crew.bury()
         return self.metrics.render()
 
-    async def aside(self, work: Callable[[], T]) -> T:
-        """What `work` gives, computed on a thread of the pool for pixels."""
-        return await asyncio.get_running_loop().run_in_executor(self._pixels, work)
+    async def aside(self, work: Callable[[], T], *, small: bool = False) -> T:
+        """What `work` gives, computed on one of the threads for pixels; together with others' work
+        that takes no time to speak of, either."""
+        return await (self._pixels.run_small(work) if small else self._pixels.run(work))
 
     async def _load(self) -> None:
         try:
@@ -259,12 +270,12 @@ class Deployment:
         return crew.unready()
 
     def _gauge(self) -> None:
-        rows: Counter[str] = Counter()  # of all versions of a name
-        for model in self.registry.models:
-            loaded = model.loaded
-            rows[model.name] += loaded.batcher.queued if loaded is not None else 0
-        for name, queued in rows.items():
-            self.metrics.queued.labels(name).set(queued)
+        standing = [
+            (model.name, model.loaded.batcher)
+            for model in self.registry.models
+            if model.loaded is not None
+        ]
+        self.metrics.gauge(standing, worker=self.slot, open_requests=self._open)
 
     def _count(self, model: Model) -> None:
         """Count the model among those that are ready, or no longer."""

@@ -3,10 +3,7 @@
 A plain ASGI middleware, so that it covers BentoML's own routes as well as ours, and costs little.
 """
 
-import asyncio
 import functools
-import hashlib
-import hmac
 import logging
 import re
 import time
@@ -20,8 +17,8 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving import logs, problems, telemetry
-from serving.attendance import CLIENT_GONE, ClientGone
+from serving import logs, problems, security, telemetry
+from serving.attendance import CLIENT_GONE, ClientGone, in_time
 from serving.deployment import Deployment
 from serving.errors import (
     BadRequest,
@@ -30,13 +27,11 @@ from serving.errors import (
     RequestTimeout,
     ServingError,
     TooLarge,
-    Unauthorised,
 )
-from serving.routes.page import PREFIX
+from serving.security import Keyring, Redaction
 from serving.telemetry import Trace
 
 _HEALTH: Final = frozenset({"/livez", "/readyz", "/healthz", "/v2/health/live", "/v2/health/ready"})
-OPEN_PATHS: Final = _HEALTH | {"/", "/docs", "/openapi.json"}  # never want a key
 _WHILE_DRAINING: Final = _HEALTH | {"/metrics"}
 _ERROR_BODY: Final = 65_536  # bytes of a framework's error that are read to reword it
 _FIRST_ERROR: Final = 400
@@ -49,10 +44,10 @@ _CORS: Final[Mapping[str, Any]] = MappingProxyType(
             "X-Request-ID",
             "Server-Timing",
             "Retry-After",
-            "Inference-Header-Content-Length",
-            "X-Biject-Ignored",
             "ETag",
             "Preference-Applied",
+            "Inference-Header-Content-Length",
+            "X-Biject-Ignored",
         ),
     }
 )
@@ -65,19 +60,20 @@ class Edge:
     def __init__(self, app: ASGIApp, *, deployment: Deployment) -> None:
         self._app = app
         self._deployment = deployment
-        settings = deployment.settings
-        # An admin key opens what the others open, too, where there are others.
-        keys = (*settings.api_keys, *settings.admin_keys) if settings.api_keys else ()
-        self._keys = [_digest(key) for key in keys]
+        self._keyring = Keyring(deployment.settings)
+        self._redacted = Redaction(deployment.settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
+            return
+        if scope["type"] != "http":  # nothing here is a WebSocket, and none has shown a key
+            await send({"type": "websocket.close", "code": 1008})
             return
         headers = _headers(scope)
         settings = self._deployment.settings
         trace = Trace(
-            request_id=telemetry.request_id(headers.get(b"x-request-id")),
+            request_id=self._request_id(headers.get(b"x-request-id")),
             deadline=time.monotonic() + settings.deadline_ms / 1e3,
         )
         telemetry.begin(trace)
@@ -87,14 +83,21 @@ class Edge:
             # Around every answer, refusals too, or the page could not read why; and before any
             # key is asked for, as a preflight shows none.  Inside the exchange, as all answers.
             answer = CORSMiddleware(answer, allow_origins=settings.cors_origins, **_CORS)
+        self._deployment.begin_answer()
         try:
-            with self._deployment.answering():
-                await answer(scope, exchange.receive, exchange.send)
+            await answer(scope, exchange.receive, exchange.send)
         finally:
+            self._deployment.end_answer()
             exchange.release()
             trace.release()
             if settings.access_log:
                 logs.access(trace, scope, exchange.status)
+
+    def _request_id(self, given: str | None) -> str:
+        """The caller's, unless it is no decent one: it is logged, and must not be a key."""
+        if given and self._redacted(given) != given:
+            given = None
+        return telemetry.request_id(given)
 
     async def _answer(
         self,
@@ -110,8 +113,8 @@ class Edge:
             path = scope["path"]
             if path not in _WHILE_DRAINING:
                 self._deployment.check_accepting()
-            if self._keys and not (path in OPEN_PATHS or path.startswith(PREFIX)):
-                self._check_key(headers)
+            if self._keyring.closed and not security.is_open(path):
+                trace.caller = self._keyring.admit(headers)
             if b"x-deadline-ms" in headers:
                 wanted = _wanted_deadline(headers[b"x-deadline-ms"], trace)
                 trace.deadline = min(trace.deadline, wanted)
@@ -132,19 +135,6 @@ class Edge:
             log.exception("%s: %s %s failed", trace.request_id, scope["method"], logs.path(scope))
             why = ComputeFailed("an error in the server; its log has the reason")
             await exchange.refuse(why, send)
-
-    def _check_key(self, headers: Mapping[bytes, str]) -> None:
-        given = headers.get(b"x-api-key", "")
-        scheme, _, token = headers.get(b"authorization", "").partition(" ")
-        if scheme.lower() == "bearer":
-            given = given or token.strip()
-        digest = _digest(given)
-        # Every key is compared, each in constant time.
-        if not sum(hmac.compare_digest(digest, key) for key in self._keys):
-            raise Unauthorised(
-                "a wrong key" if given else "a key is wanted: Authorization: Bearer KEY",
-                headers={"WWW-Authenticate": "Bearer"},
-            )
 
 
 class _Exchange:
@@ -179,10 +169,8 @@ class _Exchange:
         """The next piece of the body, in time and within the limit; then the disconnect."""
         if self._complete:
             return await self._receive()
-        left = self._trace.deadline - time.monotonic()
         try:
-            async with asyncio.timeout(left):
-                message = await self._receive()
+            message = await in_time(self._receive(), self._trace.deadline)
         except TimeoutError as error:
             self._trace.error = RequestTimeout("the body did not arrive before the deadline")
             raise self._trace.error from error
@@ -234,6 +222,7 @@ class _Exchange:
             return  # a framework has answered for us, and then raised
         if self._started:
             raise error  # the server cuts the connection: half an answer must not look whole
+        self._trace.error = error
         self._ours = True
         answer = problems.response(error, self._trace.request_id, self._scope["path"])
         await answer(self._scope, self._receive, send)
@@ -295,7 +284,3 @@ def _wanted_deadline(wanted: str, trace: Trace) -> float:
             f"X-Deadline-Ms must be a whole number of milliseconds, got {wanted[:40]!r}"
         )
     return trace.started + int(wanted) / 1e3
-
-
-def _digest(key: str) -> bytes:
-    return hashlib.sha256(key.encode()).digest()

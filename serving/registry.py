@@ -5,15 +5,17 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Final, Protocol
 
 from serving import aliases, memory, tuning
 from serving.batching import Batcher
-from serving.bundle import Bundle, find_bundles, read
+from serving.bundle import Bundle, Manifest, find_bundles, read
+from serving.costs import padded
 from serving.engine import Engine
 from serving.errors import BundleError, DeviceError, NotFound, NotReady
 from serving.model import Loaded, Model
+from serving.queueing import Array
 from serving.settings import Settings
 from serving.tally import Tally
 from serving.verbs import check_inputs
@@ -22,7 +24,22 @@ __all__ = ["Loaded", "Model", "Registry"]
 
 UNWANTED: Final = "an administrator unloaded it"
 NEW: Final = "an administrator is to load it"
+BatchTold = Callable[[str, Sequence[Array], float], None]  # graph, outputs, seconds
 log = logging.getLogger("biject.registry")
+
+
+class OnBatch(Protocol):
+    """Told of each batch that was computed, on an engine thread."""
+
+    def __call__(
+        self,
+        manifest: Manifest,
+        graph: str,
+        batch: Sequence[Array],
+        *,
+        padding: int,
+        seconds: float,
+    ) -> None: ...
 
 
 class Registry:
@@ -37,7 +54,7 @@ class Registry:
         self,
         settings: Settings,
         *,
-        on_batch: Callable[[str, str, int, float], None] | None = None,
+        on_batch: OnBatch | None = None,
     ) -> None:
         self._settings = settings
         self._on_batch = on_batch
@@ -268,15 +285,21 @@ class Registry:
             plan=tuning.costs_of(engine, settings.cache),
             queue_limit=settings.queue_images,
             workers=engine.workers,
-            on_batch=self._counting(model.name),
+            on_batch=self._counting(bundle.manifest, engine),
         )
         return Loaded(bundle=bundle, engine=engine, batcher=batcher, tally=tally)
 
-    def _counting(self, name: str) -> Callable[[str, int, float], Any] | None:
+    def _counting(self, manifest: Manifest, engine: Engine) -> BatchTold | None:
         count = self._on_batch
         if count is None:
             return None
-        return lambda graph, rows, seconds: count(name, graph, rows, seconds)
+
+        def told(graph: str, outputs: Sequence[Array], seconds: float) -> None:
+            rows = len(outputs[0])
+            padding = padded(engine.buckets, rows) - rows
+            count(manifest, graph, outputs, padding=padding, seconds=seconds)
+
+        return told
 
 
 def _standing(model: Model) -> str:

@@ -180,6 +180,11 @@ class Crew:
             return None
         return f"{missing} of {total} workers {'is' if missing == 1 else 'are'} not ready"
 
+    def any_ready(self) -> bool:
+        """Whether somebody could answer in this worker's place."""
+        with self._alone():
+            return any(record.ready for record in self._live())
+
     def bury(self) -> None:
         """Take the dead out of the figures that say how things stand now."""
         with self._alone():

@@ -1,5 +1,6 @@
 """Answers: which format the caller wants, and a verb's result in it."""
 
+import functools
 from collections.abc import Sequence
 from typing import Final
 
@@ -20,6 +21,8 @@ GIF: Final = "image/gif"
 ZIP: Final = "application/zip"
 NDJSON: Final = "application/x-ndjson"  # in lines, while the rest is computed
 _QUICK: Final = 16_384  # bytes of numbers
+_KNOWN_ACCEPTS: Final = 256  # Accept headers that are remembered: clients have few
+_LONG_ACCEPT: Final = 200  # characters; longer ones are not
 _PICTURES: Final = (PNG, WEBP, GIF, ZIP)
 
 
@@ -46,6 +49,11 @@ def negotiate(accept: str, offered: Sequence[str]) -> str:
 
     Raises NotAcceptable, which lists what is offered.
     """
+    negotiated = _negotiated if len(accept) > _LONG_ACCEPT else _remembered
+    return negotiated(accept, tuple(offered))
+
+
+def _negotiated(accept: str, offered: Sequence[str]) -> str:
     ranges = [_range(part) for part in accept.split(",") if part.strip()]
     if not ranges:
         return offered[0]
@@ -61,6 +69,9 @@ def negotiate(accept: str, offered: Sequence[str]) -> str:
     if not best:
         raise NotAcceptable(f"cannot answer as {accept[:100]}; can as {', '.join(offered)}")
     return best
+
+
+_remembered = functools.lru_cache(_KNOWN_ACCEPTS)(_negotiated)
 
 
 def _range(part: str) -> tuple[str, float]:

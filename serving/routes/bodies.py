@@ -17,7 +17,7 @@ from python_multipart.multipart import parse_options_header
 from starlette.types import Receive
 
 from serving.containers import kind_of
-from serving.errors import BadRequest, UnsupportedType
+from serving.errors import BadRequest, TooLarge, UnsupportedType
 from serving.routes.form_parts import FormPart, FormParts
 from serving.routes.parameters import Given
 
@@ -25,6 +25,7 @@ Wanted = Literal["images", "vectors", "latents"]
 
 MAX_ID: Final = 256  # characters
 MAX_FIELDS: Final = 64  # form fields beside the images: parameters are few
+MAX_NODES: Final = 262_144  # lists and objects in a JSON body
 _NPY_MAGIC: Final = b"\x93NUMPY"
 _NPY_TYPES: Final = ("application/x-npy", "application/npy")
 IMAGE_TYPES: Final = ("image/png", "image/jpeg", "image/webp", "image/bmp")
@@ -104,6 +105,7 @@ def _known(wanted: Wanted) -> str:
 
 def json_object(body: bytes) -> dict[str, Any]:
     """The JSON object that `body` is, no key in it twice at the top level; else BadRequest."""
+    _check_nodes(body)
     try:
         document: Any = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -150,6 +152,15 @@ def _named(items: list[Any], wanted: Wanted) -> tuple[list[Any], list[str | None
             raise BadRequest(f"`{wanted}`[{i}]: id must be text of at most {MAX_ID} characters")
         found.append((item.get(key), given))
     return [item for item, _ in found], [given for _, given in found]
+
+
+def _check_nodes(body: bytes) -> None:
+    """Raises TooLarge for JSON of so many lists and objects that they take far more than the body.
+
+    A `[]` of 3 bytes with its comma becomes 64 bytes of memory.
+    """
+    if len(body) > MAX_NODES and body.count(b"[") + body.count(b"{") > MAX_NODES:
+        raise TooLarge(f"the JSON has more than {MAX_NODES:,} lists and objects")
 
 
 def _check_keys(body: bytes, document: Mapping[str, Any]) -> None:

@@ -30,6 +30,8 @@ Faults = dict[int, ServingError]  # what is wrong with which item
 MAX_WAYPOINTS: Final = 16
 _PIECE: Final = 16  # images per piece of work: a long request lets others between
 _PIECE_BYTES: Final = 2**18  # or so many bytes of them
+_AT_ONCE: Final = 2**17  # bytes of numbers that are looked at sooner than a thread is woken
+_SMALL: Final = 2**14  # bytes of an image that takes no longer to decode than to hand to a thread
 
 
 def kind_wanted(verb: str, manifest: Manifest) -> Wanted | None:
@@ -65,7 +67,10 @@ async def arrays(
         rows, bad = await _decoded(deployment, payload.files, manifest.image, max_pixels)
     elif payload.npy is not None:
         data = payload.npy
-        rows, bad = await deployment.aside(lambda: _from_npy(data, manifest, wanted, limit))
+        if len(data) <= _AT_ONCE:
+            rows, bad = _from_npy(data, manifest, wanted, limit)
+        else:
+            rows, bad = await deployment.aside(lambda: _from_npy(data, manifest, wanted, limit))
     else:
         rows, bad = await deployment.aside(
             lambda: _from_rows(payload.rows, manifest, wanted, limit)
@@ -95,6 +100,8 @@ def check_number(
 async def _decoded(
     deployment: Deployment, files: Sequence[bytes | object], spec: ImageSpec, max_pixels: int
 ) -> tuple[Array, Faults]:
+    if len(files) == 1:
+        return await _decoded_one(deployment, files[0], spec, max_pixels)
     out = np.empty((len(files), *spec.shape), np.uint8)
     bad: Faults = {}
     over = threading.Event()  # nobody waits any more
@@ -124,6 +131,20 @@ async def _decoded(
     finally:
         over.set()
     return out, bad
+
+
+async def _decoded_one(
+    deployment: Deployment, file: bytes | object, spec: ImageSpec, max_pixels: int
+) -> tuple[Array, Faults]:
+    """The one image of most requests, which needs no turns."""
+    small = isinstance(file, bytes | str) and len(file) <= _SMALL
+    try:
+        image = await deployment.aside(
+            lambda: images.decode(_file(file), spec, max_pixels=max_pixels), small=small
+        )
+    except ServingError as error:
+        return np.zeros((1, *spec.shape), np.uint8), {0: error}
+    return image[np.newaxis], {}
 
 
 def _pieces(files: Sequence[bytes | object]) -> list[range]:

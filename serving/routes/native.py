@@ -18,7 +18,7 @@ from serving.deployment import Deployment
 from serving.errors import ServingError, Unprocessable
 from serving.model import Model
 from serving.queueing import Answer, Array
-from serving.results import Runner
+from serving.results import Runner, Scored
 from serving.routes import (
     answers,
     bodies,
@@ -57,6 +57,8 @@ class BatchRunner:
     async def run(self, graph: str, *inputs: Array) -> Answer:
         """The graph's outputs, merged with other requests' on the way."""
         verbs.check_graph(self._manifest, graph)
+        if self._trace.caller is not None:
+            self._trace.caller.pay(len(inputs[0]))
         begin, tally = time.monotonic(), self._loaded.tally
         try:
             answer = await self._loaded.batcher.submit(graph, inputs, self._trace.deadline)
@@ -174,6 +176,7 @@ class Native:
                 asked = _Asked(verb, model, trace, values, answers.JSON)
                 content = await self._perform(asked, payload)
         except ServingError as error:
+            trace.error = error
             return problems.response(error, trace.request_id)
         return Response(content, media_type=answers.JSON)
 
@@ -224,6 +227,8 @@ class Native:
         if asked.partial:
             runner = Lenient(runner, asked.model.manifest, failed)
         result = await verbs.complete(prepared, runner)
+        if isinstance(result, Scored):
+            self._deployment.metrics.judged(asked.model.name, result.verdict)
         media_type, context = asked.media_type, asked.context(payload, failed)
         if answers.is_quick(result, media_type, context):
             return answers.render(result, media_type, context)

@@ -81,13 +81,13 @@ class OpenInference:
         return _json({"live": True, "ready": True})  # the specification says one, clients read both
 
     async def _model_ready(self, request: Request) -> Response:
-        name, model, _ = self._asked(request)
+        name, model, _ = await self._asked(request, wake=False)
         if (trouble := model.ready.batcher.trouble()) is not None:
             raise NotReady(f"{model.ref}: {trouble}")
         return _json({"name": name, "ready": True})
 
     async def _metadata(self, request: Request) -> Response:
-        name, model, graph = self._asked(request)
+        name, model, graph = await self._asked(request)
         info = model.manifest.graphs[graph]
         versions = [
             str(one.version)
@@ -106,7 +106,7 @@ class OpenInference:
 
     async def _config(self, request: Request) -> Response:
         """As Triton's model_config.proto has it: sizes there are without the batch axis."""
-        name, model, graph = self._asked(request)
+        name, model, graph = await self._asked(request)
         info, engine = model.manifest.graphs[graph], model.ready.engine
         kind = "KIND_GPU" if engine.device == "cuda" else "KIND_CPU"
         return _json(
@@ -124,7 +124,7 @@ class OpenInference:
         )
 
     async def _stats(self, request: Request) -> Response:
-        name, model, graph = self._asked(request)
+        name, model, graph = await self._asked(request, wake=False)
         return _json({"model_stats": [oip_models.statistics(name, model, graph)]})
 
     async def _all_stats(self, request: Request) -> Response:
@@ -156,8 +156,7 @@ class OpenInference:
 
     async def _infer(self, request: Request) -> Response:
         trace = telemetry.current()
-        name, model, graph = self._asked(request)
-        trace.model, trace.verb = model.name, graph
+        name, model, graph = await self._asked(request)
         body = await bodies.whole(request.receive)
         # What cannot be done in time is not taken apart first.
         model.ready.batcher.check(graph, 1, trace.deadline)
@@ -220,13 +219,20 @@ class OpenInference:
     async def _aside(self, long: bool, work: Callable[[], T]) -> T:
         return await self._deployment.aside(work) if long else work()
 
-    def _asked(self, request: Request) -> tuple[str, Model, str]:
-        """The name in the path, the model and the graph that it means.  Raises NotFound."""
+    async def _asked(self, request: Request, *, wake: bool = True) -> tuple[str, Model, str]:
+        """The name in the path, the model and the graph that it means.
+
+        `wake` has a model loaded that was unloaded for want of room.  Raises NotFound, NotReady.
+        """
         name = request.path_params["model"]
         version = request.path_params.get("version")
         bundle, _, graph = name.partition(".")
-        model = self._deployment.registry.get(bundle if version is None else f"{bundle}@{version}")
         graph = graph or _BARE
+        ref = bundle if version is None else f"{bundle}@{version}"
+        if wake:
+            model = await self._deployment.model(ref, graph, telemetry.current())
+        else:
+            model = self._deployment.registry.get(ref)
         verbs.check_graph(model.manifest, graph)
         return name, model, graph
 

@@ -80,7 +80,7 @@ class OpenAI:
                     "dimensions",
                     BadRequest("the codes of a model have the size they have; omit `dimensions`"),
                 )
-            model = self._model(_wanted("model", fields), "encode")
+            model = await self._model(_wanted("model", fields), "encode")
             values, ignored = self._parameters("encode", fields)
             with _naming("input"):
                 manifest = model.manifest
@@ -107,7 +107,7 @@ class OpenAI:
         async with attended(request.receive, trace.deadline):
             fields = await self._fields(body, request)
             prompt = _wanted("prompt", fields)
-            model = self._model(fields.pop("model", "default"), "sample")
+            model = await self._model(fields.pop("model", "default"), "sample")
             size = _size(model, fields)
             values, ignored = self._parameters("sample", {"prompt": prompt, **fields})
             made = await verbs.sample(BatchRunner(model, trace), model.manifest, **values)
@@ -121,7 +121,7 @@ class OpenAI:
             files, fields = await self._aside_if_large(len(body), lambda: _form(body, content_type))
             if len(files) != 1:
                 raise _at_fault("image", BadRequest(f"send one file `image`, got {len(files)}"))
-            model = self._model(fields.pop("model", "default"), "vary")
+            model = await self._model(fields.pop("model", "default"), "vary")
             size = _size(model, fields)
             values, ignored = self._parameters("vary", fields, text=True)
             with _naming("image"):
@@ -143,14 +143,13 @@ class OpenAI:
     async def _aside_if_large(self, size: int, work: Callable[[], T]) -> T:
         return work() if size <= SMALL else await self._deployment.aside(work)
 
-    def _model(self, ref: object, verb: str) -> Model:
+    async def _model(self, ref: object, verb: str) -> Model:
         """The model, ready for `verb`; refused at once where the queue would take too long."""
+        trace = telemetry.current()
         with _naming("model"):
             if not isinstance(ref, str):
                 raise BadRequest("model must be text")
-            model = self._deployment.registry.get(ref)
-        trace = telemetry.current()
-        trace.model, trace.verb = model.name, verb
+            model = await self._deployment.model(ref, verb, trace)
         graph = verbs.first_graph(verb)
         verbs.check_graph(model.manifest, graph)
         model.ready.batcher.check(graph, 1, trace.deadline)

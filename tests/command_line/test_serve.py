@@ -18,6 +18,7 @@ from click.testing import CliRunner
 from oracle import make_oracle
 from serving import bare, tracing
 from serving.cli import _usable, serve
+from serving.security import keys
 from serving.settings import VARIABLES, BadSetting, Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -202,7 +203,8 @@ def test_the_environment_gives_the_settings() -> None:
     }
     settings = Settings.from_env(environ)
     assert settings.models == Path("/a/b")
-    assert settings.api_keys == ("one", "two")
+    assert settings.api_keys == keys(("one", "two"))
+    assert "one" not in repr(settings.api_keys)
     assert (settings.deadline_ms, settings.max_images) == (500, 4096)
     assert (settings.device, settings.log) == ("cpu", "json")
     for variable, value in (("BIJECT_DEVICE", "tpu"), ("BIJECT_LOG", "xml")):

@@ -192,6 +192,11 @@ def test_the_schema_knows_the_typed_methods_and_no_files(url: str) -> None:
     assert '"file"' not in str(routes).replace("'", '"')
 
 
+def test_it_warns_that_anybody_may_ask(url: str, log: Path) -> None:
+    said = "anybody who reaches this server may ask: BIJECT_API_KEYS is not set"
+    assert log.read_text().count(said) == 1
+
+
 def test_the_document_covers_both(url: str) -> None:
     paths = httpx.get(url + "/openapi.json").json()["paths"]
     assert {"/encode", "/schema.json", "/v1/models/{model}/encode", "/docs"} <= paths.keys()

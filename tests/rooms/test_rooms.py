@@ -13,6 +13,7 @@ SERVING_FOR_MODELS = {
     "serving",
     "serving.cores",  # how many threads decode and train
     "serving.images",
+    "serving.jpeg",
     "serving.containers",  # what serving.images is made of
     "serving.errors",
 }
