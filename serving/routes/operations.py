@@ -3,7 +3,7 @@
 import asyncio
 import functools
 from collections.abc import Mapping
-from typing import Any, Final, Literal, NotRequired
+from typing import Annotated, Any, Final, Literal, NotRequired
 
 import orjson
 from starlette.requests import Request
@@ -11,12 +11,13 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from typing_extensions import TypedDict  # pydantic wants this one below Python 3.12
 
-from serving import telemetry
+from serving import scoring, telemetry
 from serving.deployment import Deployment
+from serving.errors import NotFound
 from serving.model import Model
-from serving.routes import bodies, parameters
+from serving.routes import bodies, page, parameters
 from serving.routes.native import route
-from serving.routes.openapi import JSON, TEXT, Media, Operation
+from serving.routes.openapi import JSON, TEXT, About, Media, Operation
 from serving.security import require_admin
 from serving.verbs import VERBS
 from serving.workers import Action
@@ -70,11 +71,24 @@ class ModelList(TypedDict):
     aliases: NotRequired[dict[str, str]]  # each with the NAME or NAME@VERSION it stands for
 
 
+class Calibration(TypedDict):
+    """What the scores of a model are judged by."""
+
+    model: str
+    source: str | None  # which images
+    counts: Annotated[dict[str, int], About("how many scores of each term there are")]
+    quantiles: Annotated[
+        dict[str, list[float]],
+        About("of each term, evenly spaced and ascending; all scores where there are few"),
+    ]
+
+
 class Operations:
     """Those routes over one deployment."""
 
     def __init__(self, deployment: Deployment) -> None:
         self._deployment = deployment
+        self._page = page.Page()
 
     def routes(self) -> list[Route]:
         """All with GET, but for those that change something."""
@@ -82,12 +96,14 @@ class Operations:
             route("/", self._index, "GET"),
             route("/v1/models", self._models, "GET"),
             route("/v1/models/{model}", self._model, "GET"),
+            route("/v1/models/{model}/calibration", self._calibration, "GET"),
             route("/v1/models/{model}/load", functools.partial(self._order, "load"), "POST"),
             route("/v1/models/{model}/unload", functools.partial(self._order, "unload"), "POST"),
             route("/livez", self._alive, "GET"),
             route("/healthz", self._alive, "GET"),  # BentoML's name for it
             route("/readyz", self._ready, "GET"),
             route("/metrics", self._metrics, "GET"),
+            *self._page.routes(),
         ]
 
     def operations(self) -> list[Operation]:
@@ -108,6 +124,24 @@ class Operations:
                 answer={JSON: Media(ModelSummary)},
                 problems=(404,),
             ),
+            Operation(
+                method="get",
+                path="/v1/models/{model}/calibration",
+                tag="models",
+                summary="The scores of normal images that a model judges others by, summed up.",
+                answer={JSON: Media(Calibration)},
+                problems=(404,),
+            ),
+            Operation(
+                method="get",
+                path="/",
+                tag="server",
+                summary="The page, for who asks for HTML; else a reminder of the paths.",
+                answer={**text, "text/html": Media({"type": "string"})},
+                others={304: "what `If-None-Match` names"},
+                access="open",
+            ),
+            *self._page.operations(),
             _change(
                 "load",
                 "Look into the model folder again, and load a model in all workers.",
@@ -120,7 +154,6 @@ class Operations:
                 "`NAME` is the version that answers for it; the one before does so afterwards.  "
                 "Requests at hand are finished first.",
             ),
-            _probe("/", "A reminder of the paths.", text),
             _probe("/livez", "Whether the process answers.", text),
             _probe("/healthz", "The same, under BentoML's name for it.", text),
             _probe("/readyz", "Whether all that can be served is warm, in all workers.", text),
@@ -134,7 +167,10 @@ class Operations:
         ]
 
     async def _index(self, request: Request) -> Response:
-        return PlainTextResponse(_INDEX.format(verbs=", ".join(VERBS), base=request.base_url))
+        if page.is_wanted(request):
+            return self._page.index(request)
+        text = _INDEX.format(verbs=", ".join(VERBS), base=request.base_url)
+        return PlainTextResponse(text, headers={"Vary": "Accept"})
 
     async def _models(self, request: Request) -> Response:
         registry = self._deployment.registry
@@ -161,6 +197,23 @@ class Operations:
         parameters.parse((), bodies.query(request.scope["query_string"]))
         ref = request.path_params["model"]
         return _json(_summary(await self._deployment.order(action, ref, telemetry.current())))
+
+    async def _calibration(self, request: Request) -> Response:
+        """What the model's scores are judged by, as few numbers as a histogram wants."""
+        model = self._deployment.registry.get(request.path_params["model"])
+        manifest = (model.bundle or model.ready.bundle).manifest
+        by_term = manifest.score.calibration
+        if not by_term:
+            raise NotFound(f"{manifest.name}@{manifest.version} was not calibrated")
+        answer: Calibration = {
+            "model": f"{manifest.name}@{manifest.version}",
+            "source": manifest.score.extra["calibration"].get("source"),
+            "counts": {term: len(scores) for term, scores in by_term.items()},
+            "quantiles": {
+                term: scoring.quantiles(scores).tolist() for term, scores in by_term.items()
+            },
+        }
+        return _json(dict(answer))
 
     async def _alive(self, request: Request) -> Response:
         return PlainTextResponse("alive\n")

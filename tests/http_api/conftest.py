@@ -34,12 +34,12 @@ Serve = Callable[..., AbstractContextManager[Served]]
 
 
 @contextlib.contextmanager
-def served(settings: Settings, *, wait: bool = True) -> Iterator[Served]:
-    """A server with these settings, until the block ends."""
+def served(settings: Settings, *, wait: bool = True, port: int = 0) -> Iterator[Served]:
+    """A server with these settings, at a free port unless told, until the block ends."""
     deployment = Deployment(settings)
     app = standalone(deployment)
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none"))
-    with socket.create_server(("127.0.0.1", 0)) as listening:
+    with socket.create_server(("127.0.0.1", port)) as listening:
         port = listening.getsockname()[1]
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
