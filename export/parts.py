@@ -9,7 +9,7 @@ from export.subjects import Subject
 from export.watching import Silent
 from models.datasets import Dataset, load
 from models.datasets.dataset import Split
-from models.errors import DataError, UnknownName
+from models.errors import DataError, NoGroups, UnknownName
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -144,18 +144,32 @@ def labels_of(data: Dataset) -> npt.NDArray[np.int64]:
 
 
 def read_part(
-    subject: Subject, path: str, split: Split, watch: Silent, *, own_classes: bool = True
+    subject: Subject,
+    path: str,
+    split: Split,
+    watch: Silent,
+    *,
+    own_classes: bool = True,
+    own_groups: bool = True,
 ) -> tuple[Dataset | None, str]:
     """One part of the data and "", or None and why there is none."""
-    classes = subject.config.data.classes if subject.config and own_classes else None
+    own = subject.config.data if subject.config else None
+    classes = own.classes if own and own_classes else None
+    group = own.group if own and own_groups else None
     progress = watch.reading(f"reading {path}, {split}")
+    # other data than the model's: all its classes count, and it need have no groups
+    other = {"own_classes": own_classes, "own_groups": own_groups}
     try:
-        return load(path, subject.spec, split=split, classes=classes, progress=progress), ""
+        data = load(
+            path, subject.spec, split=split, classes=classes, group=group, progress=progress
+        )
+        return data, ""
     except UnknownName as error:
         if error.kind != "class":
             raise
-        # other data than the model's: all its classes count
-        return read_part(subject, path, split, watch, own_classes=False)
+        return read_part(subject, path, split, watch, **other | {"own_classes": False})
+    except NoGroups:
+        return read_part(subject, path, split, watch, **other | {"own_groups": False})
     except DataError as error:
         return None, str(error)
 

@@ -24,6 +24,8 @@ class DataConfig:
     classes: tuple[str, ...] | None = None  # None: all of them
     limit: int | None = None  # at most so many images
     holdout: float = 0.1  # share that is never trained on
+    group: str | None = None  # array of an .npz: items with the same entry stay on one side
+    flip: bool = False  # train on mirror images too
     fit: Literal["stretch", "pad", "crop"] = "stretch"
     background: int = 255  # grey level around a padded image
     licence: str = ""  # of the data; written into the model's card
@@ -109,6 +111,11 @@ class Config:
     weights: Mapping[str, float] = field(default_factory=dict)  # a pairing's own terms
     regularisers: Mapping[str, Any] = field(default_factory=dict)  # name = weight or table
     train: TrainConfig = field(default_factory=TrainConfig)
+
+    def __post_init__(self) -> None:
+        for name in ("group", "flip"):
+            asked = self.model.vector is not None and getattr(self.data, name)
+            _require(not asked, f"data.{name} is for images, not for vectors")
 
     @classmethod
     def read(cls, path: Path, overrides: Sequence[str] = ()) -> Self:
