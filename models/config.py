@@ -12,6 +12,7 @@ from typing import Any, Literal, Self, TypeVar
 from models.errors import BadConfig, UnknownName
 
 Prior = Literal["normal", "uniform"]
+Upsampling = Literal["transposed", "nearest"]
 Optimiser = Literal["adam", "rmsprop", "adamax"]
 _T = TypeVar("_T")
 
@@ -48,6 +49,7 @@ class ModelConfig:
     latent: int = 64  # Z
     prior: Prior = "normal"
     width: int = 64  # channels of the layer next to the image; units of an mlp's layers
+    upsampling: Upsampling = "transposed"  # of dcgan's G; nearest: no checkerboard
     critic_width: int = 0  # the same of the critics; 0: as width
     critic_norm: Literal["none", "spectral"] = "none"
     latent_critic_norm: Literal["same", "none", "spectral"] = "same"  # aegan; same: as critic_norm

@@ -49,13 +49,21 @@ def _mlp_features(model: ModelConfig) -> tuple[nn.Module, int]:
     return part, part.size
 
 
+def _mlp_generator(model: ModelConfig) -> nn.Module:
+    if model.upsampling != "transposed":
+        raise BadConfig("network mlp has no pixels to double: leave model.upsampling out")
+    return mlp.Generator(vector=_vector(model), width=model.width, latent=model.latent)
+
+
 FAMILIES: Final[Mapping[str, Family]] = MappingProxyType(
     {
         "dcgan": Family(
             encoder=lambda m: dcgan.Encoder(
                 image=_image(m), width=m.width, latent=m.latent, prior=m.prior
             ),
-            generator=lambda m: dcgan.Generator(image=_image(m), width=m.width, latent=m.latent),
+            generator=lambda m: dcgan.Generator(
+                image=_image(m), width=m.width, latent=m.latent, upsampling=m.upsampling
+            ),
             features=_dcgan_features,
             decoder=lambda m: dcgan.ImageDecoder(image=_image(m), width=m.width, code=m.latent),
             joint_width=lambda m: (8 * m.width, 16 * m.width),
@@ -64,7 +72,7 @@ FAMILIES: Final[Mapping[str, Family]] = MappingProxyType(
             encoder=lambda m: mlp.Encoder(
                 vector=_vector(m), width=m.width, latent=m.latent, prior=m.prior
             ),
-            generator=lambda m: mlp.Generator(vector=_vector(m), width=m.width, latent=m.latent),
+            generator=_mlp_generator,
             features=_mlp_features,
             decoder=lambda m: mlp.Generator(vector=_vector(m), width=m.width, latent=m.latent),
             joint_width=lambda m: (m.width, m.width),
