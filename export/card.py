@@ -55,7 +55,7 @@ def _training(training: Json) -> Iterator[str]:
         "data": training.get("data"),
         "licence of the data": training.get("licence"),
         "images trained on": training.get("items"),
-        "held out": training.get("held_out"),
+        "held out": _held_out(training),
         "steps": training.get("steps"),
         "time": _duration(training.get("seconds")),
         "device": training.get("device"),
@@ -65,6 +65,12 @@ def _training(training: Json) -> Iterator[str]:
     yield from ("", "## Training", "", "| | |", "|---|---|")
     for name, value in rows.items():
         yield f"| {name} | {UNKNOWN if value in (None, '') else value} |"
+
+
+def _held_out(training: Json) -> object:
+    count, config = training.get("held_out"), training.get("config")
+    group = config.get("data", {}).get("group") if isinstance(config, dict) else None
+    return f"{count}; no `{group}` of theirs was trained on" if count and group else count
 
 
 def _graphs(manifest: Json) -> Iterator[str]:
