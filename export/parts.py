@@ -1,6 +1,7 @@
 """The data of an evaluation: what to fit baselines on, and what to measure on."""
 
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,8 @@ from models.datasets import Dataset, load
 from models.datasets.dataset import Split
 from models.errors import DataError, NoGroups, UnknownName
 
+HELD_OUT: Final = "what training held out"  # how a calibration's source calls it
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Parts:
@@ -19,6 +22,7 @@ class Parts:
     path: str
     train: Dataset | None  # None where no image is known to have been kept from training
     test: Dataset  # to measure on
+    held_out: bool = False  # whether `test` is what training held out
     notes: tuple[str, ...] = ()  # what the data could not give, a sentence each
 
     @property
@@ -50,11 +54,12 @@ def read(subject: Subject, path: str, *, limit: int | None = None, watch: Silent
     whole, no_train = read_part(subject, path, "train", watch)
     test, no_test = read_part(subject, path, "test", watch)
     notes: list[str] = []
+    measures_held_out = False
     train, known = whole, split_of_training(subject, whole)
     if known is not None:
         train, held_out = known
         if test is None and len(held_out) > 0:
-            test = held_out
+            test, measures_held_out = held_out, True
             notes.append(f"{no_test}: measured on what training held out")
     if train is None:
         if test is None:
@@ -68,7 +73,7 @@ def read(subject: Subject, path: str, *, limit: int | None = None, watch: Silent
     train, test = _numbered_alike(train.limited(limit), test.limited(limit))
     if train.labels is None or test.labels is None:
         notes.append(f"{path} has no labels: 1-NN and the classes of samples are left out")
-    return Parts(path=path, train=train, test=test, notes=tuple(notes))
+    return Parts(path=path, train=train, test=test, held_out=measures_held_out, notes=tuple(notes))
 
 
 def read_abnormal(
