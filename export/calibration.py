@@ -64,7 +64,7 @@ def normal_images(subject: Subject, data: str, *, force: bool = False, watch: Si
         trained, held_out = known
         if not len(held_out):
             raise BadData(f"training held nothing of {data} out: give images it never saw")
-        source, images = f"{name_of(data)}: what training held out", held_out
+        source, images = f"{name_of(data)}: {parts.HELD_OUT}", held_out
         hashes: Hashes | None = trained.hashes()
     else:
         source, images, hashes = name_of(data), whole, subject.hashes

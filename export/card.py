@@ -56,7 +56,7 @@ def _training(training: Json) -> Iterator[str]:
         "data": training.get("data"),
         "licence of the data": training.get("licence"),
         "images trained on": training.get("items"),
-        "held out": training.get("held_out"),
+        "held out": _held_out(training),
         "steps": training.get("steps"),
         "time": _duration(training.get("seconds")),
         "device": training.get("device"),
@@ -78,6 +78,12 @@ def _imported(origin: Json) -> Iterator[str]:
         yield f"| {what} | {named or found['function']} |"
     low, high = origin["range"]
     yield f"| images | {origin['layout']}, {low:g} to {high:g} |"
+
+
+def _held_out(training: Json) -> object:
+    count, config = training.get("held_out"), training.get("config")
+    group = config.get("data", {}).get("group") if isinstance(config, dict) else None
+    return f"{count}; no `{group}` of theirs was trained on" if count and group else count
 
 
 def _graphs(manifest: Json) -> Iterator[str]:

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from sklearn.ensemble import IsolationForest
 
 from export.features import as_pixels
-from export.parts import OneClass
+from export.parts import HELD_OUT, OneClass
 from export.work import Work
 from models.datasets import Dataset
 from models.metrics import pca
@@ -92,10 +92,17 @@ def figures(scored: Scored, *, terms: tuple[str, ...], default: str) -> Json:
 
 
 def flagged(work: Work) -> Json | None:
-    """The share of test images that a calibrated bundle flags, by its default term."""
+    """The share of test images that a calibrated bundle flags, by its default term.
+
+    None, and a note, where the same images calibrated it: of them it flags what it is asked to.
+    """
     opened = work.subject.opened
     default = work.subject.default_term
     if opened is None or default not in opened.manifest.score.calibration:
+        return None
+    source = opened.manifest.score.extra["calibration"].get("source")
+    if work.parts.held_out and str(source).endswith(HELD_OUT):
+        work.notes.append("the same images calibrated the bundle: what it flags says nothing")
         return None
     known = opened.manifest.score.calibration[default]
     scores = work.test_terms[:, work.subject.terms.index(default)]

@@ -36,6 +36,7 @@ Json = dict[str, Any]
 
 SAMPLES: Final = 2000  # of G, classified
 MAX_QUERIES: Final = 10_000  # of 1-NN
+MAX_TRAINED: Final = 10_000  # images trained on, reconstructed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -130,12 +131,29 @@ def _of_the_pair(work: Work, asked: Asked) -> Json:
 
 
 def reconstruction(work: Work) -> Json:
-    """Of the test part, by the pair and by PCA with as many numbers per image."""
+    """Of the test part, by the pair and by PCA with as many numbers per image.
+
+    Beside it, where the training part is what was trained on, of that: how much was learned by
+    heart is the difference.
+    """
     figures = _distances(work, work.rebuilt)
+    if (trained := _trained_on(work)) is not None:
+        again = work.subject.run("reconstruct", trained.images, watch=work.watch)[1]
+        l1 = mean_absolute_error(images=trained.images, reconstructions=again)
+        figures["trained_on"] = {"count": len(trained), "l1": l1}
     if work.linear is not None:
         rebuilt = work.linear.decode(work.linear.encode(work.test.images))
         figures["pca"] = {"size": work.linear.size} | _distances(work, rebuilt)
     return figures
+
+
+def _trained_on(work: Work) -> Dataset | None:
+    """Images that were trained on, spread over all of them; None unless each is known to be."""
+    if work.train is None or work.subject.hashes is None:
+        return None
+    part = work.train.limited(MAX_TRAINED)
+    seen = trained_on.count_among(part, work.subject.hashes)
+    return part if seen == len(part) > 0 else None
 
 
 def _distances(work: Work, rebuilt: Images) -> Json:

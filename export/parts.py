@@ -1,6 +1,7 @@
 """The data of an evaluation: what to fit baselines on, and what to measure on."""
 
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -9,7 +10,9 @@ from export.subjects import Subject
 from export.watching import Silent
 from models.datasets import Dataset, load
 from models.datasets.dataset import Split
-from models.errors import DataError, UnknownName
+from models.errors import DataError, NoGroups, UnknownName
+
+HELD_OUT: Final = "what training held out"  # how a calibration's source calls it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,6 +22,7 @@ class Parts:
     path: str
     train: Dataset | None  # None where no image is known to have been kept from training
     test: Dataset  # to measure on
+    held_out: bool = False  # whether `test` is what training held out
     notes: tuple[str, ...] = ()  # what the data could not give, a sentence each
 
     @property
@@ -50,11 +54,12 @@ def read(subject: Subject, path: str, *, limit: int | None = None, watch: Silent
     whole, no_train = read_part(subject, path, "train", watch)
     test, no_test = read_part(subject, path, "test", watch)
     notes: list[str] = []
+    measures_held_out = False
     train, known = whole, split_of_training(subject, whole)
     if known is not None:
         train, held_out = known
         if test is None and len(held_out) > 0:
-            test = held_out
+            test, measures_held_out = held_out, True
             notes.append(f"{no_test}: measured on what training held out")
     if train is None:
         if test is None:
@@ -68,7 +73,7 @@ def read(subject: Subject, path: str, *, limit: int | None = None, watch: Silent
     train, test = _numbered_alike(train.limited(limit), test.limited(limit))
     if train.labels is None or test.labels is None:
         notes.append(f"{path} has no labels: 1-NN and the classes of samples are left out")
-    return Parts(path=path, train=train, test=test, notes=tuple(notes))
+    return Parts(path=path, train=train, test=test, held_out=measures_held_out, notes=tuple(notes))
 
 
 def read_abnormal(
@@ -144,18 +149,32 @@ def labels_of(data: Dataset) -> npt.NDArray[np.int64]:
 
 
 def read_part(
-    subject: Subject, path: str, split: Split, watch: Silent, *, own_classes: bool = True
+    subject: Subject,
+    path: str,
+    split: Split,
+    watch: Silent,
+    *,
+    own_classes: bool = True,
+    own_groups: bool = True,
 ) -> tuple[Dataset | None, str]:
     """One part of the data and "", or None and why there is none."""
-    classes = subject.config.data.classes if subject.config and own_classes else None
+    own = subject.config.data if subject.config else None
+    classes = own.classes if own and own_classes else None
+    group = own.group if own and own_groups else None
     progress = watch.reading(f"reading {path}, {split}")
+    # other data than the model's: all its classes count, and it need have no groups
+    other = {"own_classes": own_classes, "own_groups": own_groups}
     try:
-        return load(path, subject.spec, split=split, classes=classes, progress=progress), ""
+        data = load(
+            path, subject.spec, split=split, classes=classes, group=group, progress=progress
+        )
+        return data, ""
     except UnknownName as error:
         if error.kind != "class":
             raise
-        # other data than the model's: all its classes count
-        return read_part(subject, path, split, watch, own_classes=False)
+        return read_part(subject, path, split, watch, **other | {"own_classes": False})
+    except NoGroups:
+        return read_part(subject, path, split, watch, **other | {"own_groups": False})
     except DataError as error:
         return None, str(error)
 

@@ -44,6 +44,9 @@ def sections(figures: Json) -> Iterator[Section]:
 
 def _reconstruction(found: Json, count: int) -> Section:
     rows: list[Row] = [("mean absolute error, of 1", f"{found['l1']:.4f}")]
+    if "trained_on" in found:
+        seen = found["trained_on"]
+        rows.append((f"the same of {seen['count']:,} images trained on", f"{seen['l1']:.4f}"))
     if "own_to_other" in found:
         rows.append(("L2 distance, own / another image's", f"{found['own_to_other']:.4f}"))
     if "ssim" in found:

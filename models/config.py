@@ -13,6 +13,7 @@ from models.errors import BadConfig, UnknownName
 
 Prior = Literal["normal", "uniform"]
 Minibatch = Literal["none", "std", "kernel"]
+Upsampling = Literal["transposed", "nearest"]
 Optimiser = Literal["adam", "rmsprop", "adamax"]
 STOCHASTIC: Final = ("ali", "vaegan")  # pairings whose E is a Gaussian
 _T = TypeVar("_T")
@@ -26,6 +27,8 @@ class DataConfig:
     classes: tuple[str, ...] | None = None  # None: all of them
     limit: int | None = None  # at most so many images
     holdout: float = 0.1  # share that is never trained on
+    group: str | None = None  # array of an .npz: items with the same entry stay on one side
+    flip: bool = False  # train on mirror images too
     fit: Literal["stretch", "pad", "crop"] = "stretch"
     background: int = 255  # grey level around a padded image
     licence: str = ""  # of the data; written into the model's card
@@ -48,6 +51,7 @@ class ModelConfig:
     latent: int = 64  # Z
     prior: Prior = "normal"
     width: int = 64  # channels of the layer next to the image; units of an mlp's layers
+    upsampling: Upsampling = "transposed"  # of dcgan's G; nearest: no checkerboard
     critic_width: int = 0  # the same of the critics; 0: as width
     critic_norm: Literal["none", "spectral"] = "none"
     critic_minibatch: Minibatch = "none"  # what critics of items and pairs see of a whole batch
@@ -128,6 +132,11 @@ class Config:
     weights: Mapping[str, float | Mapping[str, float]] = field(default_factory=dict)
     regularisers: Mapping[str, Any] = field(default_factory=dict)  # name = weight or table
     train: TrainConfig = field(default_factory=TrainConfig)
+
+    def __post_init__(self) -> None:
+        for name in ("group", "flip"):
+            asked = self.model.vector is not None and getattr(self.data, name)
+            _require(not asked, f"data.{name} is for images, not for vectors")
 
     @classmethod
     def read(cls, path: Path, overrides: Sequence[str] = ()) -> Self:

@@ -5,6 +5,7 @@ ModelError
 ├── BadConfig     a value, or a pair of them, is wrong (also a ValueError)
 ├── ShapeError    tensors do not fit together          (also a ValueError)
 ├── DataError     data cannot be read or used
+│   └── NoGroups  nothing says which items belong together
 ├── RunError      a run directory cannot be used
 └── Diverged      a loss or a weight is not finite; carries the step
 """
@@ -37,6 +38,13 @@ class ShapeError(ModelError, ValueError):
 
 class DataError(ModelError):
     """The data cannot be read, or holds nothing that can be used."""
+
+
+class NoGroups(DataError):
+    """The data does not say which of its items belong to one `group`."""
+
+    def __init__(self, path: str, group: str, why: str) -> None:
+        super().__init__(f"{path} has no groups {group!r}: {why}")
 
 
 class RunError(ModelError):

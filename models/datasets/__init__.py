@@ -11,7 +11,7 @@ from pathlib import Path
 
 from models.datasets import archive, builtin, folder, idx, toy
 from models.datasets.dataset import Dataset, Progress, Skipped, Split, Wanted, silent
-from models.errors import DataError, UnknownName
+from models.errors import DataError, NoGroups, UnknownName
 from serving.images import ImageSpec
 
 __all__ = ["Dataset", "Skipped", "load", "load_vectors"]
@@ -24,6 +24,7 @@ def load(
     split: Split = "train",
     limit: int | None = None,
     classes: Sequence[str] | None = None,
+    group: str | None = None,
     progress: Progress = silent,
 ) -> Dataset:
     """Images at the size of `spec`, with labels where the data has them.
@@ -34,13 +35,19 @@ def load(
         split: Data without a test part has only "train".
         limit: At most so many images, spread evenly over the data.
         classes: Only these classes, by name.
+        group: The array of an .npz that names the group of each item of the training part.
         progress: Called with (done, all) as images are read.
     Raises:
         DataError: nothing there, no such part, no such class, or no image can be read; its text
             names what was skipped.
+        NoGroups: no such array, or data of another kind.
     """
-    wanted = Wanted(split=split, classes=None if classes is None else tuple(classes), limit=limit)
-    return _reader(path)(path, spec, wanted, progress)
+    only = None if classes is None else tuple(classes)
+    wanted = Wanted(split=split, classes=only, limit=limit, group=group)
+    read = _reader(path)
+    if group is not None and read is not archive.load_npz:
+        raise NoGroups(path, group, "only an .npz can hold them so far")
+    return read(path, spec, wanted, progress)
 
 
 def load_vectors(path: str, size: int, *, limit: int | None = None) -> Dataset:

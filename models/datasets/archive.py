@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from models.datasets.dataset import Dataset, Progress, Skipped, Split, Wanted, collected, numbered
 from models.datasets.folder import classes_of, decoded, is_image, part
-from models.errors import DataError
+from models.errors import DataError, NoGroups
 from serving.errors import ServingError
 from serving.images import ImageSpec, fit_array
 
@@ -70,9 +70,14 @@ def load_npz(path: str, spec: ImageSpec, wanted: Wanted, progress: Progress) -> 
             images = arrays[key]
             label_key = next((k for k in label_keys if k in arrays), None)
             labels = None if label_key is None else arrays[label_key]
+            groups = None
+            if wanted.group is not None and wanted.split == "train":
+                if wanted.group not in arrays:
+                    raise NoGroups(path, wanted.group, f"it holds {', '.join(arrays)}")
+                groups = arrays[wanted.group]
     except (OSError, ValueError, zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise DataError(f"{path} cannot be read as npz: {error}") from error
-    return from_arrays(images, labels, spec, wanted, source=path, progress=progress)
+    return from_arrays(images, labels, spec, wanted, groups=groups, source=path, progress=progress)
 
 
 def from_arrays(
@@ -81,20 +86,23 @@ def from_arrays(
     spec: ImageSpec,
     wanted: Wanted,
     *,
+    groups: NDArray[Any] | None = None,
     source: str,
     progress: Progress,
 ) -> Dataset:
     """The wanted ones of uint8 images [N, h, w] or [N, h, w, c], at the model's size.
 
-    Raises DataError for other arrays, and for labels that are not one per image.
+    Raises DataError for other arrays, and for labels or groups that are not one per image.
     """
     if images.dtype != np.uint8 or images.ndim not in (3, 4) or not images.size:
         raise DataError(
             f"{source} must hold uint8 [N, H, W] or [N, H, W, C], "
             f"got {images.dtype} {list(images.shape)}"
         )
-    numbers, classes = (None, ()) if labels is None else numbered(labels, len(images), source)
-    kept, numbers, classes = wanted.select(len(images), numbers, classes)
+    count = len(images)
+    numbers, classes = (None, ()) if labels is None else numbered(labels, count, source)
+    group = None if groups is None else numbered(groups, count, source, what="groups")[0]
+    kept, numbers, classes = wanted.select(count, numbers, classes)
     fitted = np.empty((len(kept), *spec.shape), np.uint8)
     for row, place in enumerate(kept):
         try:
@@ -102,4 +110,5 @@ def from_arrays(
         except ServingError as error:  # every image has the same shape, so none would fit
             raise DataError(f"{source} does not fit the model: {error.detail}") from error
         progress(row + 1, len(kept))
-    return Dataset(images=fitted, labels=numbers, classes=classes)
+    group = None if group is None else group[kept]
+    return Dataset(images=fitted, labels=numbers, classes=classes, groups=group)

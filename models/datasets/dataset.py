@@ -12,6 +12,7 @@ from models.errors import DataError, UnknownName
 
 Split = Literal["train", "test"]
 Labels = NDArray[np.int64]  # [N], index into the names of classes
+Groups = NDArray[np.int64]  # [N], equal for items that only differ in details
 Indices = NDArray[np.int64]
 Progress = Callable[[int, int], None]  # done, all
 
@@ -35,6 +36,7 @@ class Wanted:
     split: Split = "train"  # data without a test part has only "train"
     classes: tuple[str, ...] | None = None  # by name; None: all of them
     limit: int | None = None  # at most so many items
+    group: str | None = None  # what names the group of each item; of the training part only
 
     def select(
         self, count: int, labels: Labels | None, classes: tuple[str, ...]
@@ -69,6 +71,7 @@ class Dataset:
     images: NDArray[Any]
     labels: Labels | None = None
     classes: tuple[str, ...] = ()
+    groups: Groups | None = None
     skipped: tuple[Skipped, ...] = field(default=())
 
     def __len__(self) -> int:
@@ -77,7 +80,8 @@ class Dataset:
     def take(self, indices: Indices) -> "Dataset":
         """The items at `indices`, in that order."""
         labels = None if self.labels is None else self.labels[indices]
-        return replace(self, images=self.images[indices], labels=labels)
+        groups = None if self.groups is None else self.groups[indices]
+        return replace(self, images=self.images[indices], labels=labels, groups=groups)
 
     def limited(self, limit: int | None) -> "Dataset":
         """At most `limit` items, evenly spread, so that sorted classes all stay."""
@@ -86,15 +90,28 @@ class Dataset:
         return self.take(_spread(len(self), limit))
 
     def held_out(self, share: float, seed: int) -> tuple["Dataset", "Dataset"]:
-        """(to train on, never to train on): a seeded random split with `share` in the second."""
-        order = np.random.Generator(np.random.Philox(key=seed)).permutation(len(self))
-        cut = round(len(self) * share)
-        return self.take(np.sort(order[cut:])), self.take(np.sort(order[:cut]))
+        """(to train on, never to train on): a seeded random split with `share` in the second.
+
+        No group is in both: as many whole ones are held out as come nearest to the share.
+        """
+        rng = np.random.Generator(np.random.Philox(key=seed))
+        if self.groups is None:
+            order = rng.permutation(len(self))
+            cut = round(len(self) * share)
+            return self.take(np.sort(order[cut:])), self.take(np.sort(order[:cut]))
+        names, sizes = np.unique(self.groups, return_counts=True)
+        order = rng.permutation(len(names))
+        held = np.concatenate([[0], np.cumsum(sizes[order])])  # by the first n groups
+        count = int(np.abs(held - len(self) * share).argmin())
+        out = np.isin(self.groups, names[order[:count]])
+        return self.take(np.flatnonzero(~out)), self.take(np.flatnonzero(out))
 
     def fingerprint(self) -> str:
-        """A hash of the items, to notice data that changed between two runs."""
+        """A hash of the items and their groups, to notice data that changed between two runs."""
         digest = blake2b(repr((self.images.shape, self.images.dtype.str)).encode(), digest_size=16)
         digest.update(np.ascontiguousarray(self.images).data)
+        if self.groups is not None:
+            digest.update(np.ascontiguousarray(self.groups).data)
         return digest.hexdigest()
 
     def hashes(self) -> NDArray[np.uint64]:
@@ -114,14 +131,17 @@ def _spread(count: int, limit: int | None) -> Indices:
     return np.linspace(0, count - 1, limit).round().astype(np.int64)
 
 
-def numbered(labels: NDArray[Any], count: int, source: str) -> tuple[Labels, tuple[str, ...]]:
+def numbered(
+    labels: NDArray[Any], count: int, source: str, *, what: str = "labels"
+) -> tuple[Labels, tuple[str, ...]]:
     """Labels of any kind as indices [N] and the sorted names they point into.
 
-    Raises DataError unless there is one label, perhaps in a column of its own, per item.
+    Raises DataError unless there is one label, perhaps in a column of its own, per item; its text
+    calls them `what`.
     """
     flat = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
     if flat.shape != (count,):
-        raise DataError(f"{source} has labels {list(labels.shape)} for {count} images")
+        raise DataError(f"{source} has {what} {list(labels.shape)} for {count} images")
     names, numbers = np.unique(flat, return_inverse=True)
     return numbers.astype(np.int64), tuple(str(name) for name in names)
 

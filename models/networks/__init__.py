@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from torch import nn
 
@@ -57,6 +57,7 @@ def _mlp_features(model: ModelConfig) -> tuple[nn.Module, int]:
     return part, part.size
 
 
+_LEAVE_OUT: Final = "leave model.upsampling out"
 _Networks = TypeVar("_Networks", dcgan.ImageFeatures, resnet.ImageFeatures, aegan.ImageFeatures)
 
 
@@ -65,16 +66,26 @@ def _of_images(
     generator: type[nn.Module],
     features: type[_Networks],
     code_features: Callable[[ModelConfig], tuple[nn.Module, int]],
+    **more: Callable[[ModelConfig], Any],
 ) -> Family:
-    """A family whose classes take image, width, latent and prior."""
+    """A family whose classes take image, width, latent and prior.
+
+    `more` are arguments of G's alone, each worked out from the config.
+    """
 
     def seen(model: ModelConfig) -> tuple[nn.Module, int]:
         part = features(image=_image(model), width=model.width)
         return part, part.size
 
+    def drawn(model: ModelConfig) -> nn.Module:
+        own = {name: value(model) for name, value in more.items()}
+        if "upsampling" not in own and model.upsampling != "transposed":
+            raise BadConfig(f"network {model.network} doubles pixels its own way: {_LEAVE_OUT}")
+        return generator(image=_image(model), width=model.width, latent=model.latent, **own)
+
     return Family(
         encoder=lambda m: encoder(image=_image(m), width=m.width, latent=m.latent, prior=m.prior),
-        generator=lambda m: generator(image=_image(m), width=m.width, latent=m.latent),
+        generator=drawn,
         features=seen,
         decoder=lambda m: dcgan.ImageDecoder(image=_image(m), width=m.width, code=m.latent),
         joint_width=lambda m: (8 * m.width, 16 * m.width),
@@ -82,9 +93,21 @@ def _of_images(
     )
 
 
+def _mlp_generator(model: ModelConfig) -> nn.Module:
+    if model.upsampling != "transposed":
+        raise BadConfig(f"network mlp has no pixels to double: {_LEAVE_OUT}")
+    return mlp.Generator(vector=_vector(model), width=model.width, latent=model.latent)
+
+
 FAMILIES: Final[Mapping[str, Family]] = MappingProxyType(
     {
-        "dcgan": _of_images(dcgan.Encoder, dcgan.Generator, dcgan.ImageFeatures, _code_features),
+        "dcgan": _of_images(
+            dcgan.Encoder,
+            dcgan.Generator,
+            dcgan.ImageFeatures,
+            _code_features,
+            upsampling=lambda m: m.upsampling,
+        ),
         "resnet": _of_images(
             resnet.Encoder, resnet.Generator, resnet.ImageFeatures, _code_features
         ),
@@ -93,7 +116,7 @@ FAMILIES: Final[Mapping[str, Family]] = MappingProxyType(
             encoder=lambda m: mlp.Encoder(
                 vector=_vector(m), width=m.width, latent=m.latent, prior=m.prior
             ),
-            generator=lambda m: mlp.Generator(vector=_vector(m), width=m.width, latent=m.latent),
+            generator=_mlp_generator,
             features=_mlp_features,
             decoder=lambda m: mlp.Generator(vector=_vector(m), width=m.width, latent=m.latent),
             joint_width=lambda m: (m.width, m.width),

@@ -3,7 +3,8 @@
 Radford, Metz and Chintala 2016, arXiv:1511.06434: strided convolutions instead of pooling,
 BatchNorm, ReLU in G and LeakyReLU elsewhere.  Here BatchNorm is in G and E only: a critic whose
 score of one image depends on its batch mates has no per-sample gradient to penalise.  Deviations:
-G ends in a 3x3 convolution at full size instead of a transposed one, which leaves no checkerboard.
+G ends in a 3x3 convolution at full size instead of a transposed one, and its transposed ones may
+be held to what repeated pixels and a 3x3 convolution give (`Repeating`), against checkerboards.
 
 Every size is a number: with k halvings and a base of 4 to 7 pixels on the smaller side, 28x28 is
 7·2², 32x32 is 4·2³, 24x40 is 6·2² by 10·2².
@@ -11,8 +12,12 @@ Every size is a number: with k halvings and a base of 4 to 7 pixels on the small
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
+from torch.nn.utils.parametrize import register_parametrization
 
+from models.config import Upsampling
 from models.errors import BadConfig
 from models.networks.blocks import SLOPE, Support, initialise
 
@@ -85,7 +90,14 @@ class Encoder(nn.Module):
 class Generator(nn.Module):
     """Codes [B, Z] to images [B, C, H, W] in [-1, 1]."""
 
-    def __init__(self, *, image: tuple[int, int, int], width: int, latent: int) -> None:
+    def __init__(
+        self,
+        *,
+        image: tuple[int, int, int],
+        width: int,
+        latent: int,
+        upsampling: Upsampling = "transposed",
+    ) -> None:
         super().__init__()
         sizes = pyramid(image, width)
         coarsest = sizes.channels[-1]
@@ -106,11 +118,35 @@ class Generator(nn.Module):
             before = channels
         self.layers = nn.Sequential(*layers, nn.Conv2d(before, image[2], 3, padding=1), nn.Tanh())
         initialise(self)
+        if upsampling == "nearest":
+            for layer in self.layers:
+                if isinstance(layer, nn.ConvTranspose2d):
+                    # unsafe: the shape changes
+                    register_parametrization(layer, "weight", Repeating(), unsafe=True)
 
     def forward(self, z: Tensor) -> Tensor:
         """G(z), [B, C, H, W]."""
         images: Tensor = self.layers(z)
         return images
+
+
+class Repeating(nn.Module):
+    """Weights [in, out, 3, 3] as those of a 4x4 transposed convolution of stride 2.
+
+    It then computes what a 3x3 convolution does of an image whose pixels were each repeated 2x2,
+    at half the cost.  An even area stays even, while free weights, which sum up to something else
+    for each of the four pixels that one becomes, make a checkerboard of it.
+    Odena, Dumoulin and Olah 2016, doi:10.23915/distill.00003 ("resize-convolution").
+    """
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """The weight convolved with 2x2 ones, [in, out, 4, 4]."""
+        shifts = ((x, 1 - x, y, 1 - y) for x in (0, 1) for y in (0, 1))
+        return torch.stack([pad(weight, shift) for shift in shifts]).sum(0)
+
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        """A weight [in, out, 3, 3] to begin with, out of one of 4x4."""
+        return weight[:, :, :3, :3].clone()
 
 
 class ImageFeatures(nn.Module):

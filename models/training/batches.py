@@ -16,8 +16,8 @@ from models.config import Prior
 from models.datasets.dataset import Dataset
 from models.datasets.pixels import to_float
 
-Purpose = Literal["order", "update", "batchnorm", "pictures", "weights"]
-PURPOSES: tuple[Purpose, ...] = ("order", "update", "batchnorm", "pictures", "weights")
+Purpose = Literal["order", "update", "batchnorm", "pictures", "weights", "flip"]
+PURPOSES: tuple[Purpose, ...] = ("order", "update", "batchnorm", "pictures", "weights", "flip")
 
 
 def seed_of(seed: int, purpose: Purpose, number: int) -> int:
@@ -41,11 +41,23 @@ def draw_prior(
 
 
 class Batches:
-    """The batches of one run: every epoch a new order, a short last batch left out."""
+    """The batches of one run: every epoch a new order, a short last batch left out.
 
-    def __init__(self, data: Dataset, *, batch: int, seed: int, device: torch.device) -> None:
+    With `flip` each image is reversed left to right or not, by a coin of its own.
+    """
+
+    def __init__(
+        self,
+        data: Dataset,
+        *,
+        batch: int,
+        seed: int,
+        device: torch.device,
+        flip: bool = False,
+    ) -> None:
         self.items = torch.from_numpy(data.images)
         self.is_images = self.items.dim() == 4
+        self.flip = flip
         # fewer items than a batch: each batch is the whole set
         self.batch, self.seed, self.device = min(batch, len(data)), seed, device
         self.per_epoch = len(data) // self.batch
@@ -55,8 +67,17 @@ class Batches:
         """Batch `number`, float32 [B, ...] on the device."""
         epoch, place = divmod(number, self.per_epoch)
         rows = self._order(epoch)[place * self.batch : (place + 1) * self.batch]
-        items = self.items[torch.from_numpy(rows)].to(self.device, non_blocking=True)
+        items = self.items[torch.from_numpy(rows)]
+        if self.flip:
+            items = self._flipped(items, number)
+        items = items.to(self.device, non_blocking=True)
         return to_float(items) if self.is_images else items
+
+    def _flipped(self, items: Tensor, number: int) -> Tensor:
+        """Images [B, H, W, C], about half of them reversed left to right."""
+        rng = rng_for(self.seed, "flip", number, items.device)
+        turned = torch.rand(len(items), generator=rng) < 0.5
+        return torch.where(turned[:, None, None, None], items.flip(2), items)
 
     def _permutation(self, epoch: int) -> NDArray[np.int64]:
         rng = np.random.Generator(np.random.Philox(key=seed_of(self.seed, "order", epoch)))

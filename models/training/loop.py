@@ -58,7 +58,12 @@ def read_data(config: Config, progress: Progress = silent) -> Dataset:
     if config.model.vector is not None:
         return load_vectors(data.path, config.model.vector, limit=data.limit)
     return load(
-        data.path, image_spec(config), limit=data.limit, classes=data.classes, progress=progress
+        data.path,
+        image_spec(config),
+        limit=data.limit,
+        classes=data.classes,
+        group=data.group,
+        progress=progress,
     )
 
 
@@ -89,7 +94,11 @@ class Run:
         self.trainer = Trainer(config, device)
         self.config = self.trainer.config
         self.batches = Batches(
-            kept, batch=config.train.batch, seed=config.train.seed, device=device
+            kept,
+            batch=config.train.batch,
+            seed=config.train.seed,
+            device=device,
+            flip=config.data.flip,
         )
         watched = held_out if len(held_out) >= pictures.PAIRS else kept
         self.hashes = kept.hashes()

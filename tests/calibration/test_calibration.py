@@ -231,6 +231,18 @@ def test_scores_that_are_not_finite_are_refused(bundle: Path, folder: Path) -> N
         calibration.measure(replace(subject, answer=broken), normal.images.images, watch=Silent())
 
 
+def test_images_that_calibrated_say_nothing_of_it(bundle: Path, folder: Path) -> None:
+    told = "the same images calibrated the bundle"
+    result = biject("evaluate", bundle, "--data", folder / "single.npz", "--json")
+    found = json.loads(result.stdout)
+    assert "calibration" not in found
+    assert any(note.startswith(told) for note in found["notes"])
+    result = biject("evaluate", bundle, "--data", folder / "parts.npz", "--json")
+    found = json.loads(result.stdout)
+    assert (found["calibration"]["images"], found["calibration"]["count"]) == (60, 30)
+    assert not any(note.startswith(told) for note in found["notes"])
+
+
 def test_nothing_held_out_is_said(bundle: Path, folder: Path) -> None:
     subject = open_subject(bundle)
     assert subject.config is not None

@@ -4,6 +4,7 @@ import gzip
 import struct
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from models.datasets import load, load_vectors, toy
-from models.errors import DataError, ModelError, UnknownName
+from models.errors import DataError, ModelError, NoGroups, UnknownName
 from serving.images import ImageSpec
 
 GREY = ImageSpec(height=8, width=8, channels=1)
@@ -225,6 +226,55 @@ def test_held_out_items_are_never_trained_on() -> None:
     assert sorted(map(bytes, both)) == sorted(map(bytes, everything))
     assert held.fingerprint() == again.fingerprint()
     assert held.fingerprint() != other.fingerprint()
+
+
+def families(path: Path, **arrays: NDArray[Any]) -> Path:
+    """Ten images of four families: 1, 2, 3 and 4 of them, shuffled; each image is its number."""
+    images = np.arange(10, dtype=np.uint8)[:, None, None].repeat(8, 1).repeat(8, 2)
+    every: dict[str, Any] = {"images": images, "base": np.array(list("dcdbdcbdca")), **arrays}
+    np.savez(path, **every)
+    return path
+
+
+def test_no_family_is_on_both_sides(tmp_path: Path) -> None:
+    data = load(str(families(tmp_path / "f.npz")), GREY, group="base")
+    sizes = set()
+    for seed in range(40):
+        kept, held = (part.images[:, 0, 0, 0].tolist() for part in data.held_out(0.3, seed=seed))
+        assert sorted(kept + held) == list(range(10))
+        assert {"dcdbdcbdca"[i] for i in kept}.isdisjoint({"dcdbdcbdca"[i] for i in held})
+        assert kept == sorted(kept)
+        assert held == sorted(held)
+        sizes.add(len(held))
+        assert held == data.held_out(0.3, seed=seed)[1].images[:, 0, 0, 0].tolist()
+    # the first of 1, 2, 3 and 4 in some order: d; c; b, a or b alone; a, c or, for want of 2, a
+    assert sizes == {1, 2, 3, 4}
+    assert len(data.held_out(0.0, seed=0)[1]) == 0
+    alone = load(str(tmp_path / "f.npz"), GREY)
+    assert alone.groups is None
+    assert len(alone.held_out(0.3, seed=0)[1]) == 3
+    assert alone.fingerprint() != data.fingerprint()  # another split, so other data
+
+
+def test_families_of_chosen_items(tmp_path: Path) -> None:
+    labels = np.array([0, 0, 0, 0, 0, 1, 1, 1, 1, 1])
+    path = str(families(tmp_path / "f.npz", labels=labels, test_images=np.zeros((2, 8, 8), "u1")))
+    chosen = load(path, GREY, classes=["1"], limit=3, group="base")
+    assert chosen.images[:, 0, 0, 0].tolist() == [5, 7, 9]
+    assert chosen.groups is not None
+    assert chosen.groups.tolist() == [2, 3, 0]  # c, d, a
+    assert load(path, GREY, split="test", group="base").groups is None
+
+
+def test_data_without_the_families_asked_for(tmp_path: Path, classes: Path) -> None:
+    path = str(families(tmp_path / "f.npz", short=np.zeros(9)))
+    with pytest.raises(NoGroups, match="no groups 'kin': it holds images, base, short"):
+        load(path, GREY, group="kin")
+    with pytest.raises(DataError, match=r"has groups \[9\] for 10 images"):
+        load(path, GREY, group="short")
+    for other in (str(classes), "digits"):
+        with pytest.raises(NoGroups, match=r"only an \.npz"):
+            load(other, GREY, group="base")
 
 
 def test_a_zip_made_on_a_mac_has_its_parts(tmp_path: Path) -> None:

@@ -133,6 +133,31 @@ def test_the_data_of_training_is_known_by_its_hash(run: Path, folder: Path) -> N
     assert "training may have seen" in other.notes[0]
 
 
+def test_families_are_split_as_training_split_them(folder: Path, tmp_path: Path) -> None:
+    with np.load(folder / "single.npz") as single:
+        np.savez(tmp_path / "families.npz", **single, kin=np.arange(120) // 5)
+    chosen = config(tmp_path / "families.npz").changed(["data.group=kin"])
+    training = Run(tmp_path / "run", chosen, read_data(chosen), torch.device("cpu"))
+    training.begin("biject train")
+    for _ in training.steps():
+        pass
+    subject = open_subject(tmp_path / "run")
+    found = parts.read(subject, str(tmp_path / "families.npz"), watch=Silent())
+    assert found.train is not None
+    assert (len(found.train), len(found.test)) == (90, 30)
+    assert np.array_equal(found.train.images, training.batches.items.numpy())
+    assert found.test.groups is not None
+    assert sorted(found.test.groups.tolist()) == sorted(np.unique(found.test.groups).tolist() * 5)
+    # other data need have no families
+    assert len(parts.read(subject, str(folder / "parts.npz"), watch=Silent()).test) == 60
+    figures = evaluate(subject, Asked(data=str(tmp_path / "families.npz"))).figures
+    again = subject.run("reconstruct", found.train.images, watch=Silent())[1]
+    wanted = np.abs(found.train.images.astype(float) - again).mean() / 255
+    assert figures["reconstruction"]["trained_on"] == {"count": 90, "l1": pytest.approx(wanted)}
+    other = evaluate(subject, Asked(data=str(folder / "parts.npz"), limit=40)).figures
+    assert "trained_on" not in other["reconstruction"]  # a quarter of them was held out
+
+
 def test_what_data_cannot_give_is_left_out_and_said(oracle: Subject, folder: Path) -> None:
     found = evaluate(oracle, Asked(data=str(folder / "bare.npz"))).figures
     assert found.keys().isdisjoint({"one_nn", "samples", "anomaly"})

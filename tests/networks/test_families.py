@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.nn.functional import conv2d, conv_transpose2d
 
 from models import networks
 from models.config import ModelConfig, Prior
 from models.errors import BadConfig, UnknownName
 from models.networks.blocks import Orthonormal
-from models.networks.dcgan import pyramid
+from models.networks.dcgan import Generator, Repeating, pyramid
 from models.networks.heads import Autoencoder, Embedding, Projections, Rebuilt, Untouched
 
 
@@ -63,6 +64,53 @@ def test_g_and_e_map_between_images_and_codes(image: tuple[int, int, int]) -> No
 def test_sizes_that_do_not_halve_are_refused(image: tuple[int, int, int], why: str) -> None:
     with pytest.raises(BadConfig, match=why):
         networks.build_encoder(image_model(image))
+
+
+def test_weights_that_repeat_pixels() -> None:
+    weight, x = torch.randn(5, 3, 3, 3), torch.randn(2, 5, 6, 7)
+    repeated = x.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    torch.testing.assert_close(
+        conv_transpose2d(x, Repeating()(weight), stride=2, padding=1),
+        conv2d(repeated, weight.transpose(0, 1).flip(2, 3), padding=1),
+        rtol=1e-4, atol=1e-4,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("upsampling", "even"), [("nearest", True), ("transposed", False)])
+def test_an_even_area_has_no_checkerboard(upsampling: str, even: bool) -> None:
+    torch.manual_seed(0)
+    generator = networks.build_generator(image_model((64, 64, 3), upsampling=upsampling)).eval()
+    assert isinstance(generator, Generator)
+    x = torch.ones(1, 32, 4, 4)  # one bright, even area
+    with torch.no_grad():
+        for layer in list(generator.layers.children())[3:]:  # behind the linear one and its norm
+            x = layer(x)
+    middle = x[..., 30:34, 30:34]
+    flat = bool((middle - middle.mean((2, 3), keepdim=True)).abs().max() < 1e-6)
+    assert flat is even
+
+
+def test_a_generator_that_repeats_pixels_trains_and_is_saved_small() -> None:
+    model = image_model((32, 32, 1), upsampling="nearest")
+    generator, other = (networks.build_generator(model) for _ in range(2))
+    before = [p.detach().clone() for p in generator.parameters()]
+    torch.optim.SGD(generator.parameters(), lr=1.0).zero_grad()
+    generator(torch.randn(4, 6)).square().sum().backward()
+    torch.optim.SGD(generator.parameters(), lr=1.0).step()
+    assert all(not torch.equal(a, b) for a, b in zip(before, generator.parameters(), strict=True))
+    shapes = {tuple(p.shape[2:]) for p in generator.parameters() if p.dim() == 4}
+    assert shapes == {(3, 3)}
+    other.load_state_dict(generator.state_dict())
+    z = torch.randn(4, 6)
+    assert torch.equal(generator.eval()(z), other.eval()(z))
+
+
+@pytest.mark.parametrize("network", ["mlp", "resnet", "aegan"])
+def test_only_dcgan_repeats_pixels(network: str) -> None:
+    shape: dict[str, Any] = {"vector": 2} if network == "mlp" else {"image": (32, 32, 1)}
+    model = ModelConfig(network=network, upsampling="nearest", **shape)
+    with pytest.raises(BadConfig, match=r"leave model\.upsampling out"):
+        networks.build_generator(model)
 
 
 @pytest.mark.parametrize("network", ["dcgan", "mlp"])

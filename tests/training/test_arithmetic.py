@@ -86,6 +86,24 @@ def test_an_epoch_shows_every_item_once_and_the_next_another_order() -> None:
     assert len(Batches(data, batch=64, seed=1, device=CPU).at(0)) == 10
 
 
+def test_half_of_the_images_are_mirrored() -> None:
+    data = Dataset(images=np.random.default_rng(0).integers(0, 256, (64, 4, 6, 3), np.uint8))
+    plain, turned = (Batches(data, batch=32, seed=1, device=CPU, flip=f) for f in (False, True))
+    share = 0
+    for number in range(20):
+        for before, after in zip(plain.at(number), turned.at(number), strict=True):
+            mirrored = torch.equal(after, before[:, :, [5, 4, 3, 2, 1, 0]])
+            assert mirrored or torch.equal(after, before)
+            share += mirrored
+    assert share / 640 == pytest.approx(0.5, abs=0.08)  # four standard deviations
+    again = Batches(data, batch=32, seed=1, device=CPU, flip=True)
+    assert torch.equal(again.at(7), turned.at(7))
+    coins = [
+        [torch.equal(a, b) for a, b in zip(plain.at(n), turned.at(n), strict=True)] for n in (0, 2)
+    ]
+    assert coins[0] != coins[1]  # each epoch tosses anew
+
+
 def test_draws_follow_the_prior_and_the_step() -> None:
     one = draw_prior("normal", (20_000, 2), rng_for(0, "update", 1, CPU), CPU)
     two = draw_prior("uniform", (20_000, 2), rng_for(0, "update", 1, CPU), CPU)

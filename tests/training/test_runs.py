@@ -220,6 +220,7 @@ def test_a_dry_run_prints_the_config_and_writes_nothing(config: Path, tmp_path: 
         (["--data", "nowhere"], "no data at 'nowhere'"),
         (["--set", "data.classes=['x']"], "choose from: 0, 1"),
         (["--set", "data.limit=1"], "items to train on"),
+        (["--set", "data.group=kin"], "digits has no groups 'kin': only an .npz"),
     ],
 )
 def test_wrong_use_is_one_sentence_and_exit_code_2(
@@ -260,6 +261,26 @@ def test_wrong_use_of_run_directories(config: Path, tmp_path: Path) -> None:
     refused = train("--resume", run)
     assert refused.exit_code == 2
     assert "is not the data this run began with" in refused.stderr
+
+
+def test_families_that_changed_are_other_data(config: Path, tmp_path: Path) -> None:
+    data, run = tmp_path / "families.npz", tmp_path / "run"
+    images = np.random.default_rng(0).integers(0, 256, (40, 16, 16), np.uint8)
+    np.savez(data, images=images, kin=np.arange(40) // 4)
+    arguments = ("--data", data, "--out", run, "--steps", 2, "--set", "data.group=kin")
+    done = train(config, *arguments, "--set", "data.flip=true")
+    assert done.exit_code == 0, done.output
+    found = json.loads((run / "config.json").read_text())["found"]
+    assert (found["items"], found["held_out"]) == (32, 8)
+    assert train("--resume", run, "--steps", 3).exit_code == 0
+    np.savez(data, images=images, kin=np.arange(40) % 10)
+    refused = train("--resume", run, "--steps", 4)
+    assert refused.exit_code == 2
+    assert "is not the data this run began with" in refused.stderr
+    np.savez(data, images=images)
+    refused = train("--resume", run, "--steps", 4)
+    assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1), refused.output
+    assert "has no groups 'kin'" in refused.stderr
 
 
 def test_a_run_directory_that_cannot_be_made(config: Path, tmp_path: Path) -> None:
@@ -366,6 +387,14 @@ def test_unreadable_files_are_counted_and_named(tmp_path: Path, config: Path) ->
     assert "bad0.jpg" in done.stderr
     skipped = json.loads((run / "config.json").read_text())["found"]["skipped"]
     assert [item["name"] for item in skipped] == [f"bad{i}.jpg" for i in range(7)]
+
+
+@pytest.mark.parametrize("asked", ["group=kin", "flip=true"])
+def test_what_only_images_have(tmp_path: Path, asked: str) -> None:
+    ring = ROOT / "models/configs/ring.toml"
+    refused = train(ring, "--out", tmp_path / "run", "--set", f"data.{asked}")
+    assert refused.exit_code == 2
+    assert f"data.{asked.split('=')[0]} is for images" in refused.stderr
 
 
 def test_vectors_train_too(tmp_path: Path) -> None:
