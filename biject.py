@@ -1,6 +1,7 @@
 """The command `biject`: one click group that hands each verb to the room that owns it."""
 
 from importlib import import_module
+from keyword import iskeyword
 from typing import Final
 
 import click
@@ -8,6 +9,7 @@ import click
 ROOMS: Final = {
     "train": ("models.cli", "Train the pair of networks that a config describes."),
     "export": ("export.cli", "Write the bundle of a run: ONNX graphs, weights, manifest."),
+    "import": ("export.importing", "Write the bundle of a pair that was trained elsewhere."),
     "evaluate": ("export.cli", "Measure a run or a bundle on images."),
     "calibrate": ("export.cli", "Let a bundle judge its scores by those of normal images."),
     "serve": ("serving.cli", "Serve a folder of bundles over HTTP."),
@@ -18,7 +20,11 @@ ROOMS: Final = {
     "interpolate": ("serving.cli", "Write a morph through images."),
     "bench": ("serving.bench", "Measure a running server, or the engine."),
 }  # verb: its room, and a line for `biject --help`, which imports no room
-NEEDS: Final = {"models.cli": "train", "export.cli": "export"}  # room: the extra it comes with
+NEEDS: Final = {
+    "models.cli": "train",
+    "export.cli": "export",
+    "export.importing": "export",
+}  # room: the extra it comes with
 OWN: Final = ("models", "export", "serving")
 
 
@@ -35,7 +41,8 @@ class Rooms(click.Group):
             return None
         room, _ = ROOMS[name]
         try:
-            command: click.Command = getattr(import_module(room), name)
+            attribute = f"{name}_" if iskeyword(name) else name
+            command: click.Command = getattr(import_module(room), attribute)
         except ModuleNotFoundError as error:
             if room not in NEEDS or (error.name or "").split(".")[0] in OWN:
                 raise

@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -20,10 +21,11 @@ from serving import bundle
 from serving.bundle import FORMAT, MANIFEST, Bundle, Manifest, sha256_of
 
 Say = Callable[[str], None]  # one line about what is being done
-Calibrate = Callable[[Path], Mapping[str, Any]]
+Calibrate = Callable[[Path, dict[str, Any]], None]
 
 GOLDEN_ROWS: Final = 8
 CARD: Final = "card.md"
+GOLDEN: Final = "golden.npz"
 NUMBERS: Final = re.compile(r"\[\s+([-+.,\deE\s]+?)\s+\]")  # thousands of scores: one line
 _DTYPES: Final[Mapping[int, str]] = {
     onnx.TensorProto.UINT8: "uint8",
@@ -47,7 +49,7 @@ def write(
         preprocess: {"fit", "filter", "background"} of images; not looked at for vectors.
         facts: Further keys of the manifest: pairing, objective, classes, training, biject.
         hashes: Of the items trained on: they go into a file of the bundle.
-        calibrate: Gives `score.calibration`, from the finished bundle at a path.
+        calibrate: Calibrates the finished bundle in a folder, and changes its manifest's keys.
         say: Told of each stage.
     Raises:
         BadNetworks: the networks are not fit to be served.
@@ -66,9 +68,9 @@ def write(
         weights.share(models.values(), folder)
         for name, model in models.items():
             (folder / f"{name}.onnx").write_bytes(model.SerializeToString(deterministic=True))
-        np.savez_compressed(folder / "golden.npz", **golden)
+        np.savez_compressed(folder / GOLDEN, **golden)
         described = _describe(pair, place, folder, models, preprocess) | dict(facts)
-        _write_manifest(folder, described)
+        write_manifest(folder, described)
         say("comparing with torch")
         errors = parity.measure(bundle.read(folder), pair, originals)
         parity.require(errors)
@@ -76,20 +78,22 @@ def write(
         if hashes is not None:
             trained_on.write(hashes, folder, described)
         if calibrate is not None:
-            described["score"] |= {"calibration": calibrate(folder)}
-        return _write_manifest(folder, described)
+            write_manifest(folder, described)
+            calibrate(folder, described)
+        return write_manifest(folder, described)
 
 
 def rewrite(
     source: Bundle,
     place: Destination,
     *,
-    changes: Mapping[str, Any],
+    changes: Mapping[str, Any] = MappingProxyType({}),
     hashes: Hashes | None = None,
+    calibrate: Calibrate | None = None,
 ) -> Manifest:
     """Write a new version of a bundle: the same files, a manifest with `changes`, a new card.
 
-    `hashes` of the items trained on are added where the bundle has none.
+    `hashes` of the items trained on are added where the bundle has none; `calibrate` as in `write`.
 
     Raises:
         BadOutput: `place` cannot be written.
@@ -103,12 +107,15 @@ def rewrite(
                 shutil.copyfile(file, folder / file.name)
         if hashes is not None and trained_on.of_bundle(source) is None:
             trained_on.write(hashes, folder, described)
-        manifest = _write_manifest(folder, described)
+        if calibrate is not None:
+            write_manifest(folder, described)
+            calibrate(folder, described)
+        manifest = write_manifest(folder, described)
         bundle.read(folder)  # a copy cut short, by a full disk say, is no bundle
         return manifest
 
 
-def _write_manifest(folder: Path, described: Mapping[str, Any]) -> Manifest:
+def write_manifest(folder: Path, described: Mapping[str, Any]) -> Manifest:
     """Write manifest.json, as the reader of it understands it, and the card that tells of it."""
     manifest = Manifest.parse(described)
     text = json.dumps(manifest.to_dict(), indent=2, allow_nan=False)

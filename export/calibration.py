@@ -1,27 +1,35 @@
 """Scores of normal images that a model never saw: what turns a score into a p-value.
 
+The codes of some of them become terms of their own (export.latent_terms); the others are scored.
+
 The p-value of serving.scoring is right where the normal images to come and those that calibrated
 are alike for the model.  Images it was trained on are not: it scores them too low, and later
 normal ones are flagged too often.  So the images come from what training held out, or from
 elsewhere, and then none of them may be among those trained on.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from export import parts, trained_on
+from export import bundle_writer, latent_terms, parity, parts, trained_on
 from export.errors import BadData
+from export.latent_terms import Codes
 from export.runs import name_of
-from export.subjects import ROWS, Subject
+from export.subjects import ROWS, Subject, open_subject
 from export.trained_on import Hashes
 from export.watching import Silent
 from models.datasets import Dataset
 from models.errors import DataError
+from serving import bundle
+from serving.bundle import sha256_of
 
 Json = dict[str, Any]
+Images = npt.NDArray[np.uint8]
 
 QUANTILES: Final = (0.5, 0.9, 0.99, 0.999)  # of the heat of a pixel
 MAX_PIXELS: Final = 16_000_000  # that those are taken of: bounds memory
@@ -63,22 +71,114 @@ def normal_images(subject: Subject, data: str, *, force: bool = False, watch: Si
         notes += _overlap(images, data, hashes, force=force)
     if len(images) < 2:
         raise BadData(f"{data} has {len(images)} image to calibrate with: at least 2 are needed")
-    least = 1 / (len(images) + 1)
+    kept = kept_codes(len(images))
+    least = 1 / (len(images) - kept + 1)
     notes.append(
         f"{len(images):,} normal images: nothing can be flagged at a rate below {least:.2g}"
+        + (f", the codes of {kept:,} being what others' are compared with" if kept else "")
     )
     return Normal(images=images, source=source, hashes=hashes, notes=tuple(notes))
 
 
-def measure(subject: Subject, normal: Normal, *, watch: Silent) -> Json:
-    """`score.calibration` of a manifest: the sorted scores by term, and quantiles of the heat.
+def calibrate(
+    folder: Path, described: Json, *, normal: Normal, by: str | None = None, watch: Silent
+) -> None:
+    """Calibrate the bundle in `folder`, not yet in its place: its files and `described` change.
+
+    Where there are images enough, the score graph gets the terms of export.latent_terms.  `by`
+    names the term that becomes the default.
+    Raises:
+        BadData: a score is not finite, or there is no term `by`.
+        ParityFailure: the terms appended answer otherwise than numpy.
+    """
+    watch.say("scoring normal images")
+    judges, near = _divided(normal.images.images)
+    if len(near) and not add_latent_terms(folder, described, near, judges, watch=watch):
+        judges = normal.images.images
+    subject = open_subject(folder)
+    if by is not None and by not in subject.terms:
+        raise BadData(f"there is no term {by!r}: --by takes {', '.join(subject.terms)}")
+    described["score"] = {**described["score"], "default": by or subject.default_term}
+    found = measure(subject, judges, watch=watch)
+    described["score"] = {**described["score"], "calibration": {"source": normal.source, **found}}
+
+
+def kept_codes(count: int) -> int:
+    """Of how many of so many normal images the codes are kept: a third, none of a few."""
+    kept = min(latent_terms.MOST_CODES, count // 3)
+    return kept if kept >= latent_terms.FEWEST_CODES else 0
+
+
+def _divided(images: Images) -> tuple[Images, Images]:
+    """(to be scored, whose codes are kept): no image is judged by a neighbour that is itself."""
+    count = kept_codes(len(images))
+    order = np.random.Generator(np.random.Philox(key=0)).permutation(len(images))
+    return images[np.sort(order[count:])], images[np.sort(order[:count])]
+
+
+def add_latent_terms(
+    folder: Path, described: Json, near: Images, judges: Images, *, watch: Silent
+) -> bool:
+    """Append the terms of the codes of `near`; False where the model allows none, said so."""
+    opened, subject = bundle.read(folder), open_subject(folder)
+    kept = subject.run("encode", near, watch=watch)[0]
+    codes = latent_terms.fit(kept)
+    name = latent_terms.find_latents(opened, near[:ROWS], kept[:ROWS])
+    if codes is None or name is None:
+        why = "all its codes are the same" if codes is None else "its score graph computes no code"
+        watch.say(f"no terms of codes: {why}")
+        return False
+    of_images = latent_terms.of_images(opened)
+    scores, latents = (
+        subject.run(graph, judges, outputs=1, watch=watch)[0] for graph in ("score", "encode")
+    )
+    columns = np.concatenate([scores[:, : len(of_images)], codes.terms(latents)], axis=1)
+    weights = _weights(columns, (*of_images, *latent_terms.TERMS))
+    terms = latent_terms.append(opened, name, codes, weights)
+    wanted = np.concatenate([columns, columns @ weights[:, None]], axis=1)
+    described["graphs"]["score"]["sha256"] = sha256_of(opened.graph_file("score"))
+    described["graphs"]["score"]["outputs"][0]["shape"][1] = len(terms)
+    described["score"] = {
+        **described["score"],
+        "terms": list(terms),
+        "combined": {terms[i]: float(weights[i]) for i in np.flatnonzero(weights)},
+    }
+    bundle_writer.write_manifest(folder, described)
+    answered = open_subject(folder).answer("score", judges[:ROWS])[0]
+    parity.require([parity.of_terms(wanted[:ROWS].astype(np.float32), answered)])
+    _renew_golden(folder, codes, weights)
+    return True
+
+
+def _renew_golden(folder: Path, codes: Codes, weights: npt.NDArray[np.float64]) -> None:
+    """The answers that the bundle carries to be tested with, where it does, get the new terms."""
+    file = folder / bundle_writer.GOLDEN
+    if not file.exists():
+        return
+    with np.load(file) as opened:
+        golden = dict(opened)
+    of_images = golden["score.terms"][:, : len(weights) - len(latent_terms.TERMS)]
+    columns = np.concatenate([of_images, codes.terms(golden["encode.latents"])], axis=1)
+    terms = np.concatenate([columns, columns @ weights[:, None]], axis=1)
+    np.savez_compressed(file, **golden | {"score.terms": terms.astype(np.float32)})
+
+
+def _weights(columns: npt.NDArray[np.float64], terms: Sequence[str]) -> npt.NDArray[np.float64]:
+    """[T] of `combined`: one over the spread of each of its two terms, 0 for the others."""
+    residual = "l2s" if "l2s" in terms else "l2"
+    taken = np.array([term in (residual, "knn") for term in terms])
+    spread = columns.std(axis=0)
+    return np.where(taken & (spread > 0), 1.0 / np.maximum(spread, 1e-30), 0.0)
+
+
+def measure(subject: Subject, images: Images, *, watch: Silent) -> Json:
+    """Sorted scores of images by term, and quantiles of their heat, for a manifest.
 
     `heat` holds {"images", "quantiles": {"0.99": ...}} over all pixels of those images, evenly
     spread ones where all would not fit into memory: a scale for heat maps that does not depend
     on the image shown.
     Raises BadData where a score is not finite.
     """
-    images = normal.images.images
     shown = np.zeros(len(images), bool)
     room = max(1, MAX_PIXELS // int(np.prod(subject.spec.shape[:2])))
     shown[np.linspace(0, len(images) - 1, min(room, len(images))).round().astype(np.int64)] = True
@@ -95,7 +195,6 @@ def measure(subject: Subject, normal: Normal, *, watch: Silent) -> Json:
         raise BadData(f"the scores of {len(bad):,} of {len(scores):,} images are not finite")
     found = np.quantile(np.concatenate(heat), QUANTILES)
     return {
-        "source": normal.source,
         "count": len(scores),
         "heat": {
             "images": int(shown.sum()),

@@ -20,6 +20,7 @@ def _lines(manifest: Json) -> Iterator[str]:
     yield ""
     yield _summary(manifest)
     yield from _training(manifest.get("training", {}))
+    yield from _imported(manifest.get("imported", {}))
     yield from _graphs(manifest)
     if "calibration" in manifest["score"]:
         yield from _calibration(manifest["score"]["calibration"])
@@ -65,6 +66,18 @@ def _training(training: Json) -> Iterator[str]:
     yield from ("", "## Training", "", "| | |", "|---|---|")
     for name, value in rows.items():
         yield f"| {name} | {UNKNOWN if value in (None, '') else value} |"
+
+
+def _imported(origin: Json) -> Iterator[str]:
+    if not origin:
+        return
+    yield from ("", "## Trained elsewhere", "", "| | |", "|---|---|")
+    for what in ("encoder", "decoder"):
+        found = origin[what]
+        named = f"{found['file']}, SHA-256 {found['sha256']}" if "file" in found else None
+        yield f"| {what} | {named or found['function']} |"
+    low, high = origin["range"]
+    yield f"| images | {origin['layout']}, {low:g} to {high:g} |"
 
 
 def _held_out(training: Json) -> object:

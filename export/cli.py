@@ -1,35 +1,29 @@
 """`biject export`, `evaluate` and `calibrate`: a run to a bundle, and what either is worth."""
 
+import functools
 import json
 import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.metadata import version as installed_version
 from pathlib import Path
 
 import click
 
-from export import bundle_writer, calibration, report, tables, trained_on
+from export import bundle_writer, calibration, report, store, tables, trained_on
 from export import evaluate as evaluation
+from export.commands import one_sentence, placing, say_parity, say_place
 from export.destination import destination
-from export.errors import BadNetworks, BadOutput, ExportError, ParityFailure
+from export.errors import BadOutput
 from export.runs import facts_of, pair_of, preprocess_of
 from export.subjects import open_subject
 from export.watching import Terminal
-from models.errors import ModelError
 from models.training.checkpoint import load_pair
-from serving.errors import BundleError
-
-FAILED_WORK = (ParityFailure, BadNetworks)  # nothing the user typed is wrong: exit code 1
 
 
 @click.command()
 @click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
-@click.argument("out", metavar="OUT", type=click.Path(path_type=Path))
-@click.option("--name", metavar="N", help="The model's name.  [default: from OUT, NAME/VERSION]")
-@click.option(
-    "--version", metavar="V", type=click.IntRange(min=1), help="Its version.  [default: from OUT]"
-)
+@click.argument("out", metavar="[OUT]", type=click.Path(path_type=Path), required=False)
+@placing
 @click.option(
     "--precision", type=click.Choice(["fp32"]), default="fp32", show_default=True,
     help="Of the weights and of the arithmetic.",
@@ -40,9 +34,17 @@ FAILED_WORK = (ParityFailure, BadNetworks)  # nothing the user typed is wrong: e
     "that training held out.",
 )  # fmt: skip
 def export(
-    run: Path, out: Path, name: str | None, version: int | None, precision: str, data: str | None
+    run: Path,
+    out: Path | None,
+    name: str | None,
+    version: int | None,
+    to_store: bool,
+    precision: str,
+    data: str | None,
 ) -> None:
     """Write the bundle OUT (.../NAME/VERSION) from the latest checkpoint of RUN.
+
+    With --store it goes into BentoML's model store, in place of OUT or besides.
 
     The graphs are compared with torch before OUT comes to exist.
 
@@ -51,10 +53,13 @@ def export(
         biject export runs/digits my-models/digits/1 --calibrate digits
         biject serve my-models
     """
-    with _one_sentence():
-        place = destination(out, name=name, version=version)
+    with (
+        one_sentence(),
+        store.placed(out, name=name, version=version, to_store=to_store) as place,
+    ):
         trained = load_pair(run)
-        command = ["biject", "export", str(run), str(out)]
+        target = [str(out)] if out is not None else ["--store", "--name", place.name]
+        command = ["biject", "export", str(run), *target]
         hashes, calibrate = trained_on.of_run(run), None
         if data is not None:
             command += ["--calibrate", data]
@@ -63,9 +68,7 @@ def export(
             hashes = normal.hashes if hashes is None else hashes
             _say(normal.notes)
 
-            def calibrate(folder: Path) -> calibration.Json:
-                watch.say("scoring normal images")
-                return calibration.measure(open_subject(folder), normal, watch=watch)
+            calibrate = functools.partial(calibration.calibrate, normal=normal, watch=watch)
 
         if hashes is None:
             _say(["the run has no hashes of its images: calibration will not notice them"])
@@ -79,10 +82,8 @@ def export(
             calibrate=calibrate,
             say=lambda line: click.echo(line, err=True),
         )
-    for graph, outputs in manifest.extra["parity"]["errors"].items():
-        shown = ", ".join(f"{output} {error:.2g}" for output, error in outputs.items())
-        click.echo(f"  {graph} differs from torch by at most: {shown}", err=True)
-    click.echo(str(out))
+    say_parity(manifest, "torch")
+    say_place(place, out, to_store=to_store)
 
 
 @click.command()
@@ -95,25 +96,31 @@ def export(
     "--out", metavar="OUT", type=click.Path(path_type=Path), required=True,
     help="The new version, .../NAME/VERSION: bundles never change in place.",
 )  # fmt: skip
+@click.option("--by", metavar="TERM", help="The term that judges unless a request names another.")
 @click.option("--force", is_flag=True, help="Take images that the model was trained on, too.")
-def calibrate(bundle: Path, data: str, out: Path, force: bool) -> None:
+def calibrate(bundle: Path, data: str, out: Path, by: str | None, force: bool) -> None:
     """Write a new version of BUNDLE that judges scores by those of normal images.
 
     A score then comes with a p-value: the share of normal images that are at least as abnormal.
+    From 150 images on, a third of them, at most 2,000, become neighbours that the terms
+    mahalanobis, knn and combined compare an image's code with.
 
     \b
     Example:
         biject calibrate my-models/fashion/1 --data fashion-mnist --out my-models/fashion/2
     """
-    with _one_sentence():
+    with one_sentence():
         subject, place, watch = open_subject(bundle), destination(out), Terminal()
         if subject.opened is None:
             raise BadOutput(f"{bundle} is a run: biject export {bundle} OUT --calibrate {data}")
         normal = calibration.normal_images(subject, data, force=force, watch=watch)
         _say(normal.notes)
-        found = calibration.measure(subject, normal, watch=watch)
-        score = subject.opened.manifest.score.to_dict() | {"calibration": found}
-        bundle_writer.rewrite(subject.opened, place, changes={"score": score}, hashes=normal.hashes)
+        bundle_writer.rewrite(
+            subject.opened,
+            place,
+            hashes=normal.hashes,
+            calibrate=functools.partial(calibration.calibrate, normal=normal, by=by, watch=watch),
+        )
     click.echo(str(out))
 
 
@@ -165,7 +172,7 @@ def evaluate(
     Example:
         biject evaluate my-models/fashion/1 --data fashion-mnist --against mnist --out report
     """
-    with _one_sentence():
+    with one_sentence():
         measured = open_subject(subject)
         place = destination(write) if write is not None else None
         if place is not None and measured.opened is None:
@@ -183,25 +190,6 @@ def evaluate(
             click.echo(f"wrote {write}", err=True)
 
 
-class WrongUse(click.ClickException):
-    """What was asked for cannot be done: exit code 2, as for a wrong option."""
-
-    exit_code = 2
-
-
 def _say(notes: Iterator[str] | list[str] | tuple[str, ...]) -> None:
     for note in notes:
         click.echo(note, err=True)
-
-
-@contextmanager
-def _one_sentence() -> Iterator[None]:
-    """Say a user's mistake in one sentence: exit code 1 for failed work, 2 for wrong use."""
-    try:
-        yield
-    except FAILED_WORK as error:
-        raise click.ClickException(str(error)) from error
-    except (ExportError, ModelError, BundleError) as error:
-        raise WrongUse(str(error)) from error
-    except OSError as error:  # a full disk, a folder that may not be written
-        raise click.ClickException(str(error)) from error

@@ -3,6 +3,7 @@
 ExportError             a bundle or a report cannot be made
 ├── BadOutput           the place to write to will not do: it exists, or its name is none
 ├── BadNetworks         the networks cannot be exported: not deterministic, wrong support, shape
+├── BadForeign          networks trained elsewhere cannot be had, or do not fit each other
 ├── ParityFailure       the written graphs do not answer as torch does; says where and by how much
 └── BadData             the data cannot be used for what was asked
 """
@@ -20,6 +21,10 @@ class BadOutput(ExportError):
 
 class BadNetworks(ExportError):
     """These networks cannot become a bundle."""
+
+
+class BadForeign(ExportError):
+    """These networks, trained elsewhere, cannot become a bundle."""
 
 
 class BadData(ExportError):

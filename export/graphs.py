@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from export.folding import folded
+from models.metrics.ssim import C1, C2, window
 from serving.bundle import Prior
 
 WHITE: Final = 255.0  # the largest grey level
@@ -56,7 +57,7 @@ class Pixels(nn.Module):
     """Images: uint8 NHWC outside, grey levels NCHW in the middle, [-1, 1] for the networks."""
 
     given, rebuilt = "images", "reconstructions"
-    terms = ("l1", "l2", "l2s", "cycle")
+    terms = ("l1", "l2", "l2s", "cycle", "ssim")
     unit = WHITE  # one unit of a residual, in grey levels
 
     def levels(self, images: Tensor) -> Tensor:
@@ -151,13 +152,17 @@ class ScoreGraph(Graph):
 
     With r the reconstruction in whole grey levels, as served, and d = (x - r) / 255 signed:
     l1 = mean |d|; l2 = mean d²; l2s = mean (3x3 mean of d)², where edges average only the pixels
-    that exist; cycle = mean (E(x) - E(r))²; heat [N, H, W] = mean of |d| over channels.
-    Vectors have d = x - r, no l2s, and |d| [N, D] for heat.
+    that exist; cycle = mean (E(x) - E(r))²; ssim = 1 - SSIM(x, r) as models.metrics.ssim has it;
+    prior = mean E(x)² / 2, under a normal prior alone: -log p(E(x)) / Z but for a constant;
+    heat [N, H, W] = mean of |d| over channels.
+    Vectors have d = x - r, no l2s, no ssim, and |d| [N, D] for heat.
     """
 
     def __init__(self, pair: Pair) -> None:
         super().__init__(pair)
         self.inputs, self.outputs = (self.data.given,), ("terms", "heat")
+        self.normal = pair.prior == "normal"
+        self.dissimilarity = Dissimilarity(pair.shape) if pair.is_image else None
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Terms [N, T] in the order of `score_terms`, and heat [N, H, W] or [N, D]."""
@@ -168,11 +173,41 @@ class ScoreGraph(Graph):
         d = (x - r) / data.unit
         l1, l2 = d.abs().flatten(1).mean(1), d.square().flatten(1).mean(1)
         cycle = (z - self.encoder(data.inside(r))).square().mean(1)
-        if isinstance(data, Columns):
-            return torch.stack([l1, l2, cycle], dim=1), d.abs()
+        prior = [z.square().mean(1) / 2.0] if self.normal else []
+        if self.dissimilarity is None:
+            return torch.stack([l1, l2, cycle, *prior], dim=1), d.abs()
         smooth = F.avg_pool2d(d, 3, stride=1, padding=1, count_include_pad=False)
         l2s = smooth.square().flatten(1).mean(1)
-        return torch.stack([l1, l2, l2s, cycle], dim=1), d.abs().mean(1)
+        ssim = self.dissimilarity(x / WHITE, r / WHITE)
+        return torch.stack([l1, l2, l2s, cycle, ssim, *prior], dim=1), d.abs().mean(1)
+
+
+class Dissimilarity(nn.Module):
+    """1 - SSIM (models.metrics.ssim), mean over windows and channels."""
+
+    down: Tensor
+    across: Tensor
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        height, width, self.channels = shape
+        for name, side, form in (("down", height, (1, 1, -1, 1)), ("across", width, (1, 1, 1, -1))):
+            weights = torch.from_numpy(window(side)).float().reshape(form)
+            self.register_buffer(name, weights.repeat(5 * self.channels, 1, 1, 1))
+
+    def forward(self, x: Tensor, r: Tensor) -> Tensor:
+        """[N] of float32 [N, C, H, W] in 0..1, and their reconstructions."""
+        # all five means under the window in one convolution each way
+        maps = torch.cat([x, r, x * x, r * r, x * r], dim=1)
+        maps = F.conv2d(
+            F.conv2d(maps, self.down, groups=len(self.down)), self.across, groups=len(self.across)
+        )
+        mean_x, mean_r, square_x, square_r, product = maps.split(self.channels, dim=1)
+        both = mean_x * mean_r
+        var = square_x - mean_x.square() + square_r - mean_r.square()
+        nearness = (2.0 * both + C1) / (mean_x.square() + mean_r.square() + C1)
+        alike = nearness * (2.0 * (product - both) + C2) / (var + C2)
+        return 1.0 - alike.flatten(1).mean(1)
 
 
 GRAPHS: Final[Mapping[str, type[Graph]]] = MappingProxyType(
@@ -187,7 +222,8 @@ GRAPHS: Final[Mapping[str, type[Graph]]] = MappingProxyType(
 
 def score_terms(pair: Pair) -> tuple[str, ...]:
     """Names of the columns of `terms`, in order."""
-    return Pixels.terms if pair.is_image else Columns.terms
+    terms = Pixels.terms if pair.is_image else Columns.terms
+    return (*terms, "prior") if pair.prior == "normal" else terms
 
 
 def default_term(pair: Pair) -> str:

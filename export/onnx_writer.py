@@ -9,6 +9,7 @@ from typing import Any, Final
 import onnx
 import torch
 
+from export import onnx_network
 from export.errors import BadNetworks
 from export.graphs import Graph, Pair, example
 
@@ -23,21 +24,26 @@ def to_onnx(graph: Graph, pair: Pair) -> onnx.ModelProto:
     The batch axis of every input and output is free.  An example of two rows is traced, since
     torch takes a batch of one for a constant.
     """
-    with _quiet():
-        program = torch.onnx.export(
-            graph,
-            (example(graph, pair, 2),),
-            dynamo=True,
-            dynamic_shapes=({0: BATCH_AXIS},),
-            input_names=list(graph.inputs),
-            output_names=list(graph.outputs),
-            opset_version=OPSET,
-            external_data=False,
-            verbose=False,
-        )
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                graph,
+                (example(graph, pair, 2),),
+                dynamo=True,
+                dynamic_shapes=({0: BATCH_AXIS},),
+                input_names=list(graph.inputs),
+                output_names=list(graph.outputs),
+                opset_version=OPSET,
+                external_data=False,
+                verbose=False,
+            )
+    except torch.onnx.OnnxExporterError as error:
+        why = str(error.__cause__ or error).strip().splitlines()[0]
+        raise BadNetworks(f"torch cannot write {type(graph).__name__} as ONNX: {why}") from error
     if program is None:  # says torch's type; only its legacy exporter returns nothing
         raise BadNetworks(f"torch wrote no graph for {type(graph).__name__}")
     model: onnx.ModelProto = program.model_proto
+    onnx_network.inline(model, graph.modules())
     _forget_origin(model)
     onnx.checker.check_model(model, full_check=True)
     return model

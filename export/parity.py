@@ -91,6 +91,14 @@ def measure(bundle: Bundle, pair: Pair, graphs: Mapping[str, Graph]) -> list[Out
     ]
 
 
+def of_terms(wanted: Array, got: Array) -> OutputError:
+    """The error of the terms of one batch, [N, T] each."""
+    absolute, judged = _largest_errors("terms", wanted, got)
+    return OutputError(
+        graph="score", output="terms", absolute=absolute, judged=judged, tolerance=TERMS
+    )
+
+
 def require(errors: list[OutputError]) -> None:
     """Raise ParityFailure, naming each output that is beyond its tolerance."""
     failures = [str(error) for error in errors if not error.holds]

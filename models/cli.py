@@ -77,14 +77,15 @@ def train(
 def _resolved(
     path: Path, data: str | None, steps: int | None, overrides: tuple[str, ...]
 ) -> Config:
-    config = Config.read(path, overrides)
+    config = Config.read(path, _with_steps(overrides, steps))
     if data is not None:
         config = replace(config, data=replace(config.data, path=data))
-    return _with_steps(config, steps)
+    return config
 
 
-def _with_steps(config: Config, steps: int | None) -> Config:
-    return config if steps is None else replace(config, train=replace(config.train, steps=steps))
+def _with_steps(overrides: tuple[str, ...], steps: int | None) -> tuple[str, ...]:
+    # among the others, since one may fit its number alone (train.polish)
+    return overrides if steps is None else (*overrides, f"train.steps={steps}")
 
 
 def _begun(config: Config, out: Path, device: str) -> loop.Run:
@@ -95,7 +96,7 @@ def _begun(config: Config, out: Path, device: str) -> loop.Run:
 
 def _resumed(out: Path, steps: int | None, device: str, overrides: tuple[str, ...]) -> loop.Run:
     before, found = checkpoint.read_config(out)
-    config = _with_steps(before.changed(overrides), steps)
+    config = before.changed(_with_steps(overrides, steps))
     if any(getattr(config, own) != getattr(before, own) for own in ("data", "model", "objective")):
         raise BadConfig(
             "a run goes on with its own data, model and objective: --set another section"

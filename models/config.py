@@ -7,13 +7,15 @@ import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Final, Literal, Self, TypeVar
 
 from models.errors import BadConfig, UnknownName
 
 Prior = Literal["normal", "uniform"]
+Minibatch = Literal["none", "std", "kernel"]
 Upsampling = Literal["transposed", "nearest"]
 Optimiser = Literal["adam", "rmsprop", "adamax"]
+STOCHASTIC: Final = ("ali", "vaegan")  # pairings whose E is a Gaussian
 _T = TypeVar("_T")
 
 
@@ -52,7 +54,10 @@ class ModelConfig:
     upsampling: Upsampling = "transposed"  # of dcgan's G; nearest: no checkerboard
     critic_width: int = 0  # the same of the critics; 0: as width
     critic_norm: Literal["none", "spectral"] = "none"
-    latent_critic_norm: Literal["same", "none", "spectral"] = "same"  # aegan; same: as critic_norm
+    critic_minibatch: Minibatch = "none"  # what critics of items and pairs see of a whole batch
+    encoder_norm: Literal["none", "spectral"] = "none"  # spectral: as alad's authors hold E
+    # of a critic of codes; same: as critic_norm
+    latent_critic_norm: Literal["same", "none", "spectral"] = "same"
 
     def __post_init__(self) -> None:
         _require(
@@ -64,6 +69,11 @@ class ModelConfig:
         _require(self.latent > 0, f"model.latent must be positive, got {self.latent}")
         _require(self.width > 0, f"model.width must be positive, got {self.width}")
         _require(self.critic_width >= 0, "model.critic_width must be 0 (as width) or more")
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether E gives a mean and a spread per item; its mean is what is served."""
+        return self.pairing in STOCHASTIC
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,6 +97,8 @@ class TrainConfig:
     log_every: int = 50  # steps
     sample_every: int = 500
     checkpoint_every: int = 1000
+    polish: int = 0  # last steps, in which E learns by residuals while G and critics are frozen
+    polish_feature: float = 1.0  # in them: of the error in a critic's features; that in x weighs 1
     keep: int = 2  # newest checkpoints kept
 
     def __post_init__(self) -> None:
@@ -100,6 +112,12 @@ class TrainConfig:
         _require(0 <= self.lr_decay <= 1, "train.lr_decay must be in [0, 1]")
         _require(0 <= self.ema < 1, f"train.ema must be in [0, 1), got {self.ema}")
         _require(all(0 <= b < 1 for b in self.betas), "train.betas must be in [0, 1)")
+        _require(
+            0 <= self.polish < self.steps,
+            f"train.polish must leave steps to what is polished: 0..{self.steps - 1}, "
+            f"got {self.polish}",
+        )
+        _require(self.polish_feature >= 0, "train.polish_feature must not be negative")
         _require(0 <= self.seed < 2**63, "train.seed must be in 0 .. 2^63 - 1")
 
 
@@ -110,7 +128,8 @@ class Config:
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig
     objective: Mapping[str, Any] = field(default_factory=dict)  # settings of model.objective
-    weights: Mapping[str, float] = field(default_factory=dict)  # a pairing's own terms
+    # a pairing's own terms: numbers, or { from, to, steps, after }
+    weights: Mapping[str, float | Mapping[str, float]] = field(default_factory=dict)
     regularisers: Mapping[str, Any] = field(default_factory=dict)  # name = weight or table
     train: TrainConfig = field(default_factory=TrainConfig)
 
@@ -143,7 +162,7 @@ class Config:
             model=filled(ModelConfig, "model", tables.get("model", {})),
             objective=dict(tables.get("objective", {})),
             weights={
-                key: _number(f"weights.{key}", v) for key, v in tables.get("weights", {}).items()
+                key: _weight(f"weights.{key}", v) for key, v in tables.get("weights", {}).items()
             },
             regularisers=dict(tables.get("regularisers", {})),
             train=filled(TrainConfig, "train", tables.get("train", {})),
@@ -206,6 +225,12 @@ def _typed(name: str, value: Any, hint: Any) -> Any:
     right = isinstance(value, hint) and not (hint is int and isinstance(value, bool))
     _require(right, f"{name} must be of type {hint.__name__}, got {value!r}")
     return value
+
+
+def _weight(name: str, value: Any) -> float | dict[str, float]:
+    if isinstance(value, Mapping):
+        return {key: _number(f"{name}.{key}", v) for key, v in value.items()}
+    return _number(name, value)
 
 
 def _number(name: str, value: Any) -> float:

@@ -2,15 +2,17 @@
 
 import asyncio
 import time
+from collections.abc import Awaitable, Generator
 from types import TracebackType
-from typing import Final
+from typing import Any, Final, Generic, TypeVar
 
 from starlette.types import Receive
 
 from serving.errors import DeadlineExceeded, ServingError
 
+T = TypeVar("T")
 CLIENT_GONE: Final = 499  # the status of nginx for it; only logs and figures ever see it
-_UNWATCHED: Final = 0.03  # seconds: work that is done by then is not worth a watcher
+_UNWATCHED: Final = 0.1  # seconds: work that is done by then is not worth a watcher
 
 
 class ClientGone(Exception):
@@ -91,3 +93,38 @@ class _Attended:
         if self._why is None:
             self._why = why
             self._task.cancel()
+
+
+async def in_time(given: Awaitable[T], deadline: float) -> T:
+    """What `given` gives.  Raises TimeoutError after `deadline`, by time.monotonic().
+
+    A timer begins only where there is something to wait for: most bodies come with their headers.
+    """
+    steps = given.__await__()
+    try:
+        waits_for = next(steps)
+    except StopIteration as done:
+        found: T = done.value
+        return found
+    async with asyncio.timeout(deadline - time.monotonic()):
+        return await _Resumed(waits_for, steps)
+
+
+class _Resumed(Generic[T]):
+    """The rest of something awaitable whose first step was taken, and what it waits for since."""
+
+    def __init__(self, waits_for: Any, steps: Generator[Any, Any, T]) -> None:
+        self._waits_for, self._steps = waits_for, steps
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        try:
+            while True:
+                try:
+                    sent = yield self._waits_for
+                except BaseException as error:  # a cancellation, say, is for it to see
+                    self._waits_for = self._steps.throw(error)
+                else:
+                    self._waits_for = self._steps.send(sent)
+        except StopIteration as done:
+            found: T = done.value
+            return found

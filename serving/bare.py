@@ -13,11 +13,10 @@ import click
 import uvicorn
 from starlette.types import ASGIApp
 
-from serving import draining, logs, tracing, workers
+from serving import draining, garbage, head, logs, tracing, workers
 from serving.app import standalone
 from serving.deployment import Deployment
-from serving.environment import checked_or_exit
-from serving.settings import Settings
+from serving.environment import checked, checked_or_exit
 
 _OF_UVICORN: Final = "uvicorn.error"  # its logger for all that is no access
 _HUNG: Final = 30  # seconds without a sign of life: a worker so long busy is no good any more
@@ -25,8 +24,9 @@ _HUNG: Final = 30  # seconds without a sign of life: a worker so long busy is no
 
 def app() -> ASGIApp:
     """The app of one worker, which uvicorn asks for in each."""
-    settings = Settings.from_env(os.environ)
-    logs.configure(settings.log, _OF_UVICORN)
+    settings = checked(os.environ)
+    logs.configure(settings, _OF_UVICORN)
+    garbage.collect_seldom()
     crew = workers.crew(settings.workers) if settings.workers > 1 else None
     return tracing.traced(standalone(Deployment(settings, crew=crew)), settings)
 
@@ -34,10 +34,12 @@ def app() -> ASGIApp:
 @click.command()
 @click.option("--host", required=True, help="Address to listen at.")
 @click.option("--port", type=int, required=True)
-def main(host: str, port: int) -> None:
+@click.option("--tls-cert", help="Certificate chain, PEM.")
+@click.option("--tls-key", help="Its private key, PEM.")
+def main(host: str, port: int, tls_cert: str | None, tls_key: str | None) -> None:
     """Serve until stopped, as the environment says."""
     settings = checked_or_exit()
-    logs.configure(settings.log, _OF_UVICORN)
+    logs.configure(settings, _OF_UVICORN)
     if settings.workers > 1:  # workers find out as they import prometheus_client
         os.environ[workers.FIGURES] = str(workers.shared_folder(os.getpid()))
     # uvicorn raises the signal again that it ended on: that is no failure.
@@ -48,7 +50,10 @@ def main(host: str, port: int) -> None:
         host=host,
         port=port,
         workers=settings.workers,
+        http=head.PATH,
         ws="none",
+        ssl_certfile=tls_cert,
+        ssl_keyfile=tls_key,
         log_config=None,
         access_log=False,
         server_header=False,

@@ -50,7 +50,7 @@ class Batcher:
         plan: What batches cost and how large they are to be; longer requests are cut.
         queue_limit: Most rows that may wait for one graph; a request over it is refused with Busy.
         workers: How many threads call `run`.
-        on_batch: Told of each batch (graph, rows, seconds), on an engine thread.
+        on_batch: Told of each batch (graph, outputs, seconds), on an engine thread.
         restart_delay: Seconds until an engine thread that died is replaced; longer if its
             successors die, too.
     """
@@ -62,7 +62,7 @@ class Batcher:
         plan: Plan,
         queue_limit: int,
         workers: int,
-        on_batch: Callable[[str, int, float], None] | None = None,
+        on_batch: Callable[[str, Sequence[Array], float], None] | None = None,
         restart_delay: float = 0.25,
     ) -> None:
         if min(queue_limit, workers) < 1:
@@ -97,7 +97,7 @@ class Batcher:
     def check(self, graph: str, rows: int, deadline: float | None) -> None:
         """Raises Busy or NotReady, as `submit` would for so many rows now."""
         with self._wake:
-            self._admit(graph, rows, deadline)
+            self._admit(graph, rows, deadline, time.monotonic())
 
     async def submit(
         self, graph: str, inputs: tuple[Array, ...], deadline: float | None = None
@@ -122,12 +122,15 @@ class Batcher:
             queued_at=time.monotonic(),
             deadline=deadline,
         )
-        if work.rows == 0 or any(len(array) != work.rows for array in inputs):
+        if work.rows == 0 or any([len(array) != work.rows for array in inputs]):
             raise ValueError(f"{graph}: inputs of {[len(array) for array in inputs]} rows")
         with self._wake:
-            self._admit(graph, work.rows, deadline)
+            waited = self._line.rows
+            self._admit(graph, work.rows, deadline, work.queued_at)
             self._line.add(work)
-            self._wake.notify()
+            # Whoever is woken takes all of a batch, and wakes the next if there is more.
+            if not waited:
+                self._wake.notify()
         self._open.add(work)
         try:
             return await work.future
@@ -150,12 +153,11 @@ class Batcher:
                 self._line.drop(work)
         self._send([(work, NotReady("the server is shutting down")) for work in left])
 
-    def _admit(self, graph: str, rows: int, deadline: float | None) -> None:
+    def _admit(self, graph: str, rows: int, deadline: float | None, now: float) -> None:
         if self._closing:
             raise NotReady("the server is shutting down")
         if not self._line.rows:
             return  # an empty line takes any size: no retry would find it shorter
-        now = time.monotonic()
         wait = (self._line.ahead(graph, rows) + self._threads.busy(now)) / self._threads.count
         queued = self._line.waiting(graph)
         if queued and queued + rows > self._queue_limit:
@@ -226,7 +228,7 @@ class Batcher:
             complete = self._line.record(parts, outputs, seconds)
         self._send([(work, work.answer()) for work in complete])
         if self._on_batch is not None:
-            self._on_batch(graph, rows, seconds)
+            self._on_batch(graph, outputs, seconds)
         return whole
 
     def _run_joined(self, graph: str, rows: int, parts: list[Part]) -> list[Array]:

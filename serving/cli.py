@@ -2,6 +2,7 @@
 
 import os
 import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,10 +11,11 @@ from typing import Any, Final, NoReturn, TypeVar
 
 import click
 
+from serving import aliases
 from serving.bundle import Bundle, find_bundles, read
 from serving.draining import SERVER_GRACE
 from serving.engine import Engine
-from serving.environment import checked
+from serving.environment import LAUNCHED, checked
 from serving.errors import BundleError, DeviceError
 from serving.offline import encode, interpolate, reconstruct, sample, score
 from serving.session import Wrong
@@ -26,12 +28,14 @@ T = TypeVar("T", bound=Callable[..., Any])
 ROOT: Final = Path(__file__).resolve().parent.parent  # where `serving` is imported from
 _LOOPBACK: Final = ("127.", "::1")
 _DEFAULTS: Final = Settings()
+_PEM: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 # Each setting is a flag too; what is not given here comes from the environment.
 _FLAGS: Final = {
     "default": ("NAME[@VERSION]", "The model that `default` means.  [default: first by name]"),
-    "api_keys": ("KEY,...", "Keys of which every request must show one.  [default: none needed]"),
-    "admin_keys": ("KEY,...", "Reserved: nothing asks for them yet."),
+    "api_keys": ("KEY,...", "Keys, or NAME:KEY; a request must show one.  [default: none needed]"),
+    "admin_keys": ("KEY,...", "Keys that load and unload models.  [default: nobody may]"),
+    "rate_limit": ("IMAGES", "Images a second that each API key may have.  [default: no limit]"),
     "max_body_bytes": ("BYTES", "Longest request body."),
     "max_images": ("N", "Most images in one request or answer."),
     "max_pixels": ("PIXELS", "Largest image."),
@@ -40,6 +44,8 @@ _FLAGS: Final = {
     "deadline_ms": ("MS", "Longest time for a request."),
     "cors_origins": ("ORIGIN,...", "Web origins that browsers may ask from."),
     "workers": ("N", "Server processes."),
+    "max_models": ("N", "Most models loaded at a time, per process.  [default: all]"),
+    "max_model_bytes": ("BYTES", "Most memory for loaded models, per process.  [default: any]"),
     "threads": ("N", "Engine threads per process on a CPU.  [default: one per core]"),
     "cache": ("DIR", "Folder for the measured costs of batches.  [default: the user's cache]"),
     "device": ("", "cuda refuses to start without one."),
@@ -67,8 +73,18 @@ def _setting_flags(command: T) -> T:
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
 @click.option("--port", type=click.IntRange(1, 65_535), default=3000, show_default=True)
 @click.option("--bare", is_flag=True, help="Serve with uvicorn alone, without BentoML.")
+@click.option("--tls-cert", type=_PEM, metavar="FILE", help="Certificate chain: serve https.")
+@click.option("--tls-key", type=_PEM, metavar="FILE", help="The certificate's private key.")
 @_setting_flags
-def serve(models: Path | None, host: str, port: int, bare: bool, **flags: object) -> None:
+def serve(
+    models: Path | None,
+    host: str,
+    port: int,
+    bare: bool,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    **flags: object,
+) -> None:
     """Serve the bundles in MODELS_DIR over HTTP until stopped.
 
     MODELS_DIR holds bundles as NAME/VERSION, or is one bundle; without it the models that come
@@ -91,16 +107,33 @@ def serve(models: Path | None, host: str, port: int, bare: bool, **flags: object
     environ[VARIABLES["models"]] = str(folder)
     if settings.cache is not None:
         environ[VARIABLES["cache"]] = str(settings.cache.absolute())
+    tls = _tls(tls_cert, tls_key)
     bundles = _usable(folder, settings)
     address = _free_address(host, port)
     click.echo(f"device: {_device(bundles[0], settings)}")
     for bundle in bundles:
         click.echo(f"model: {_described(bundle)}")
     shown = f"[{host}]" if ":" in host else host
-    click.echo(f"url: http://{shown}:{port}")
+    click.echo(f"url: {'https' if tls else 'http'}://{shown}:{port}")
     if not settings.api_keys and not address.startswith(_LOOPBACK):
         click.echo(f"anybody who reaches {host} may ask: no --api-keys are set", err=True)
-    _become_server(_bare(address, port) if bare else _bentoml(address, port), environ)
+    environ[LAUNCHED] = "1"
+    _become_server(_bare(address, port, tls) if bare else _bentoml(address, port, tls), environ)
+
+
+def _tls(cert: Path | None, key: Path | None) -> tuple[str, str] | None:
+    """The files as the server finds them.  Not a pair that belongs together: wrong use."""
+    if cert is None and key is None:
+        return None
+    if cert is None or key is None:
+        raise Wrong("--tls-cert and --tls-key go together")
+    try:
+        # An empty password: a key that wants one must not ask for it at the terminal.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, password="")
+    except OSError as error:  # ssl.SSLError is one
+        why = getattr(error, "reason", None) or error.strerror or str(error)
+        raise Wrong(f"{cert} and {key} are no certificate with its key: {why}") from error
+    return str(cert.absolute()), str(key.absolute())
 
 
 def _usable(folder: Path, settings: Settings) -> list[Bundle]:
@@ -124,7 +157,12 @@ def _usable(folder: Path, settings: Settings) -> list[Bundle]:
         click.echo(f"left out: {reason}", err=True)
     refs = {f"{b.manifest.name}@{b.manifest.version}" for b in usable}
     names = {ref.partition("@")[0] for ref in refs}
-    if settings.default is not None and settings.default not in refs | names:
+    try:
+        further = aliases.read(folder)
+    except BundleError as error:
+        raise Wrong(str(error)) from error
+    default = settings.default if settings.default in names else further.get(settings.default or "")
+    if settings.default is not None and (default or settings.default) not in refs | names:
         raise Wrong(
             f"the default model {settings.default!r} is not in {folder}, "
             f"which has {', '.join(sorted(refs))}"
@@ -172,15 +210,18 @@ def _free_address(host: str, port: int) -> str:
     return str(where[0])
 
 
-def _bare(address: str, port: int) -> list[str]:
-    return ["serving.bare", "--host", address, "--port", str(port)]
+def _bare(address: str, port: int, tls: tuple[str, str] | None) -> list[str]:
+    files = ("--tls-cert", tls[0], "--tls-key", tls[1]) if tls else ()
+    return ["serving.bare", "--host", address, "--port", str(port), *files]
 
 
-def _bentoml(address: str, port: int) -> list[str]:
+def _bentoml(address: str, port: int, tls: tuple[str, str] | None) -> list[str]:
+    files = ("--ssl-certfile", tls[0], "--ssl-keyfile", tls[1]) if tls else ()
     return [
         *("bentoml", "serve", "serving.service:Biject", "--working-dir", str(ROOT)),
         *("--host", address, "--port", str(port)),
         *("--timeout-graceful-shutdown", str(SERVER_GRACE)),
+        *files,
     ]
 
 

@@ -5,7 +5,7 @@ Pure arithmetic over a measured table; `serving.tuning` measures it.
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 from typing import Final
 
@@ -26,6 +26,9 @@ class Costs:
 
     points: Mapping[str, Mapping[int, float]]
     buckets: Sequence[int] = ()
+    # By graph, worked out once: every request asks.
+    _sizes: dict[str, list[int]] = field(default_factory=dict, init=False, repr=False)
+    _most: dict[str, int] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         for graph, points in self.points.items():
@@ -33,13 +36,15 @@ class Costs:
                 raise ValueError(f"{graph}: rows and seconds must be positive, got {dict(points)}")
             if missing := set(self.buckets) - set(points):
                 raise ValueError(f"{graph}: bucket {min(missing)} was not measured")
+            self._sizes[graph] = sorted(points)
+            self._most[graph] = _most(points)
 
     def seconds(self, graph: str, rows: int) -> float:
         """How long a batch of `rows` takes: linear between points, in proportion beyond them."""
         points = self.points[graph]
         if self.buckets:
             rows = padded(self.buckets, rows)
-        sizes = sorted(points)
+        sizes = self._sizes[graph]
         if rows >= sizes[-1]:
             return points[sizes[-1]] * rows / sizes[-1]
         above = bisect_left(sizes, rows)
@@ -54,13 +59,7 @@ class Costs:
 
         No batch that takes longer than MOST_SECONDS, unless a smaller one does, too.
         """
-        points = self.points[graph]
-        quick = {n: s for n, s in points.items() if s <= MOST_SECONDS} or {
-            min(points): points[min(points)]
-        }
-        per_row = {rows: (seconds + HANDLING) / rows for rows, seconds in quick.items()}
-        best = min(per_row.values())
-        return min(rows for rows, seconds in per_row.items() if seconds <= best * _NEARLY)
+        return self._most[graph]
 
     def take(self, graph: str, waiting: int) -> int:
         """How many of the rows that wait are to be the next batch.
@@ -74,6 +73,15 @@ class Costs:
             return rows
         split = self.seconds(graph, lower[-1]) + self.seconds(graph, rows - lower[-1])
         return lower[-1] if split + HANDLING < self.seconds(graph, rows) else rows
+
+
+def _most(points: Mapping[int, float]) -> int:
+    quick = {n: s for n, s in points.items() if s <= MOST_SECONDS} or {
+        min(points): points[min(points)]
+    }
+    per_row = {rows: (seconds + HANDLING) / rows for rows, seconds in quick.items()}
+    best = min(per_row.values())
+    return min(rows for rows, seconds in per_row.items() if seconds <= best * _NEARLY)
 
 
 def padded(buckets: Sequence[int], rows: int) -> int:

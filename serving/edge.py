@@ -3,10 +3,7 @@
 A plain ASGI middleware, so that it covers BentoML's own routes as well as ours, and costs little.
 """
 
-import asyncio
 import functools
-import hashlib
-import hmac
 import logging
 import re
 import time
@@ -20,8 +17,8 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving import logs, problems, telemetry
-from serving.attendance import CLIENT_GONE, ClientGone
+from serving import logs, problems, security, telemetry
+from serving.attendance import CLIENT_GONE, ClientGone, in_time
 from serving.deployment import Deployment
 from serving.errors import (
     BadRequest,
@@ -30,12 +27,12 @@ from serving.errors import (
     RequestTimeout,
     ServingError,
     TooLarge,
-    Unauthorised,
 )
+from serving.security import Keyring, Redaction
 from serving.telemetry import Trace
 
-OPEN_PATHS: Final = frozenset({"/", "/livez", "/readyz", "/healthz"})  # never want a key
-_WHILE_DRAINING: Final = frozenset({"/livez", "/readyz", "/healthz", "/metrics"})
+_HEALTH: Final = frozenset({"/livez", "/readyz", "/healthz", "/v2/health/live", "/v2/health/ready"})
+_WHILE_DRAINING: Final = _HEALTH | {"/metrics"}
 _ERROR_BODY: Final = 65_536  # bytes of a framework's error that are read to reword it
 _FIRST_ERROR: Final = 400
 _ARRIVING: Final = 8  # longest bodies that may be half here: senders who stall must not fill memory
@@ -43,7 +40,15 @@ _CORS: Final[Mapping[str, Any]] = MappingProxyType(
     {
         "allow_methods": ("GET", "POST"),
         "allow_headers": ("*",),
-        "expose_headers": ("X-Request-ID", "Server-Timing", "Retry-After"),
+        "expose_headers": (
+            "X-Request-ID",
+            "Server-Timing",
+            "Retry-After",
+            "ETag",
+            "Preference-Applied",
+            "Inference-Header-Content-Length",
+            "X-Biject-Ignored",
+        ),
     }
 )
 log = logging.getLogger("biject.http")
@@ -55,16 +60,20 @@ class Edge:
     def __init__(self, app: ASGIApp, *, deployment: Deployment) -> None:
         self._app = app
         self._deployment = deployment
-        self._keys = [_digest(key) for key in deployment.settings.api_keys]
+        self._keyring = Keyring(deployment.settings)
+        self._redacted = Redaction(deployment.settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
+            return
+        if scope["type"] != "http":  # nothing here is a WebSocket, and none has shown a key
+            await send({"type": "websocket.close", "code": 1008})
             return
         headers = _headers(scope)
         settings = self._deployment.settings
         trace = Trace(
-            request_id=telemetry.request_id(headers.get(b"x-request-id")),
+            request_id=self._request_id(headers.get(b"x-request-id")),
             deadline=time.monotonic() + settings.deadline_ms / 1e3,
         )
         telemetry.begin(trace)
@@ -74,13 +83,21 @@ class Edge:
             # Around every answer, refusals too, or the page could not read why; and before any
             # key is asked for, as a preflight shows none.  Inside the exchange, as all answers.
             answer = CORSMiddleware(answer, allow_origins=settings.cors_origins, **_CORS)
+        self._deployment.begin_answer()
         try:
-            with self._deployment.answering():
-                await answer(scope, exchange.receive, exchange.send)
+            await answer(scope, exchange.receive, exchange.send)
         finally:
+            self._deployment.end_answer()
             exchange.release()
+            trace.release()
             if settings.access_log:
                 logs.access(trace, scope, exchange.status)
+
+    def _request_id(self, given: str | None) -> str:
+        """The caller's, unless it is no decent one: it is logged, and must not be a key."""
+        if given and self._redacted(given) != given:
+            given = None
+        return telemetry.request_id(given)
 
     async def _answer(
         self,
@@ -96,8 +113,8 @@ class Edge:
             path = scope["path"]
             if path not in _WHILE_DRAINING:
                 self._deployment.check_accepting()
-            if self._keys and path not in OPEN_PATHS:
-                self._check_key(headers)
+            if self._keyring.closed and not security.is_open(path):
+                trace.caller = self._keyring.admit(headers)
             if b"x-deadline-ms" in headers:
                 wanted = _wanted_deadline(headers[b"x-deadline-ms"], trace)
                 trace.deadline = min(trace.deadline, wanted)
@@ -119,19 +136,6 @@ class Edge:
             why = ComputeFailed("an error in the server; its log has the reason")
             await exchange.refuse(why, send)
 
-    def _check_key(self, headers: Mapping[bytes, str]) -> None:
-        given = headers.get(b"x-api-key", "")
-        scheme, _, token = headers.get(b"authorization", "").partition(" ")
-        if scheme.lower() == "bearer":
-            given = given or token.strip()
-        digest = _digest(given)
-        # Every key is compared, each in constant time.
-        if not sum(hmac.compare_digest(digest, key) for key in self._keys):
-            raise Unauthorised(
-                "a wrong key" if given else "a key is wanted: Authorization: Bearer KEY",
-                headers={"WWW-Authenticate": "Bearer"},
-            )
-
 
 class _Exchange:
     """One request's receive and send, with the limits and headers that every request has."""
@@ -151,6 +155,7 @@ class _Exchange:
         self._complete = False  # the body has been read
         self._started = False  # the answer has
         self._finished = False
+        self._ours = False  # it is an error in its final words
         self._poor: Message | None = None  # the start of an answer that is being reworded
         self._poor_body = b""
 
@@ -164,10 +169,8 @@ class _Exchange:
         """The next piece of the body, in time and within the limit; then the disconnect."""
         if self._complete:
             return await self._receive()
-        left = self._trace.deadline - time.monotonic()
         try:
-            async with asyncio.timeout(left):
-                message = await self._receive()
+            message = await in_time(self._receive(), self._trace.deadline)
         except TimeoutError as error:
             self._trace.error = RequestTimeout("the body did not arrive before the deadline")
             raise self._trace.error from error
@@ -200,7 +203,7 @@ class _Exchange:
     async def send(self, message: Message) -> None:
         """Pass an answer on with our headers; an error in a foreign shape is reworded first."""
         if message["type"] == "http.response.start":
-            if message["status"] < _FIRST_ERROR or _is_problem(message):
+            if message["status"] < _FIRST_ERROR or self._ours or _is_problem(message):
                 await self._start(message)
             else:
                 self._poor = message
@@ -219,27 +222,29 @@ class _Exchange:
             return  # a framework has answered for us, and then raised
         if self._started:
             raise error  # the server cuts the connection: half an answer must not look whole
-        answer = problems.response(error, self._trace.request_id)
+        self._trace.error = error
+        self._ours = True
+        answer = problems.response(error, self._trace.request_id, self._scope["path"])
         await answer(self._scope, self._receive, send)
 
     async def _reword(self, start: Message) -> None:
-        """The framework's answer, its headers kept, with a problem for a body."""
-        status, request_id = start["status"], self._trace.request_id
+        """The framework's answer, its headers kept, with our words for a body."""
+        path, request_id = self._scope["path"], self._trace.request_id
         error = self._trace.error or problems.foreseen(
-            status, method=self._scope["method"], path=self._scope["path"]
+            start["status"], method=self._scope["method"], path=path
         )
         headers = MutableHeaders(raw=list(start.get("headers", [])))
         if error is not None:
-            status, body = error.status, problems.body(error, request_id)
+            worded = problems.worded(error, request_id, path)
             headers.update(error.headers)
         else:
-            body = problems.reworded(status, self._poor_body, request_id)
-        headers["Content-Type"] = problems.MEDIA_TYPE
-        headers["Content-Length"] = str(len(body))
+            worded = problems.reworded(start["status"], self._poor_body, request_id, path)
+        headers["Content-Type"] = worded.media_type
+        headers["Content-Length"] = str(len(worded.body))
         self._poor = None
-        await self._start({**start, "status": status, "headers": headers.raw})
+        await self._start({**start, "status": worded.status, "headers": headers.raw})
         self._finished = True
-        await self._send({"type": "http.response.body", "body": body})
+        await self._send({"type": "http.response.body", "body": worded.body})
 
     async def _start(self, message: Message) -> None:
         self._started = True
@@ -279,7 +284,3 @@ def _wanted_deadline(wanted: str, trace: Trace) -> float:
             f"X-Deadline-Ms must be a whole number of milliseconds, got {wanted[:40]!r}"
         )
     return trace.started + int(wanted) / 1e3
-
-
-def _digest(key: str) -> bytes:
-    return hashlib.sha256(key.encode()).digest()

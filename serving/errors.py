@@ -12,6 +12,7 @@ ServingError            the answer to a request, with an HTTP status
 ├── UnsupportedType     415  a kind of content this server does not read
 ├── Unprocessable       422  read, but no image, a wrong shape, or out of range
 ├── Busy                429  the queue is full; says when to come back
+│   └── RateExceeded    429  this key has had its share for now
 ├── ComputeFailed       500  the engine failed on good input
 ├── NotReady            503  loading or draining; says when to come back
 └── DeadlineExceeded    504  accepted, and not done in time
@@ -41,10 +42,12 @@ class ServingError(Exception):
 
     `detail` is one sentence for the person who asked, with what was found and what is wanted.
     `items` names the guilty ones where a request holds several; `headers` go out with the answer.
+    `parameter` is the field at fault, where a dialect asks for its name.
     """
 
     status: ClassVar[int] = 500
     title: ClassVar[str] = "Internal Server Error"
+    parameter: str | None = None
 
     def __init__(
         self,
@@ -139,6 +142,10 @@ class _ComeBack(ServingError):
 class Busy(_ComeBack):
     status = 429
     title = "Too Many Requests"
+
+
+class RateExceeded(Busy):
+    pass
 
 
 class NotReady(_ComeBack):

@@ -29,6 +29,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from serving import containers
 from serving.errors import TooLarge, Unprocessable, UnsupportedType
+from serving.jpeg import small_jpeg
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 Fit: TypeAlias = Literal["stretch", "pad", "crop"]
@@ -143,6 +144,10 @@ def decode(
         raise Unprocessable("no image: the bytes begin as no known kind does")
     if kind not in formats:
         raise UnsupportedType(f"an image of kind {kind}; this reads {', '.join(formats)}")
+    if kind == "JPEG":
+        data = containers.essential_jpeg(data)
+        if (pixels := small_jpeg(data, max_pixels)) is not None:
+            return fit_array(pixels, spec)
     with _damage_reported(kind):
         image = _open(data, kind, max_pixels)
         containers.check_size(*image.size, max_pixels)
@@ -189,8 +194,6 @@ def _open(data: bytes, kind: str, max_pixels: int) -> ImageFile:
     """The image, its header read and its pixels not."""
     if kind == "PNG":
         data = containers.essential_png(data)
-    elif kind == "JPEG":
-        data = containers.essential_jpeg(data)
     elif kind == "BMP":
         data = containers.plain_bmp(data)
     elif kind == "WEBP":

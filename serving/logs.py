@@ -1,4 +1,4 @@
-"""Logs to stderr, as text or one JSON object a line."""
+"""Logs to stderr, as text or one JSON object a line; the server's keys are never in them."""
 
 import logging
 import sys
@@ -8,15 +8,21 @@ from typing import Final
 import orjson
 from starlette.types import Scope
 
-from serving.settings import LogFormat
+from serving import telemetry
+from serving.security import Redaction
+from serving.settings import Settings
 from serving.telemetry import Trace
 
 _PATH: Final = 500  # characters of a path that are logged
+_MISTAKES: Final = ("Invalid HTTP request received.", "Unsupported upgrade request.")
 _requests: Final = logging.getLogger("biject.access")
 
 
 class JsonLines(logging.Formatter):
-    """A record as one line of JSON: time, level, logger, message, its facts, and a traceback."""
+    """A record as one line of JSON: time, level, logger, message, its facts, and a traceback.
+
+    `request_id` is that of the request at hand, where there is one.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -25,24 +31,45 @@ class JsonLines(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
+        if (trace := telemetry.at_hand()) is not None:
+            line["request_id"] = trace.request_id
         line |= getattr(record, "facts", {})
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return orjson.dumps(line).decode()
+        return orjson.dumps(line, default=str).decode()
 
 
-def configure(form: LogFormat, *also: str) -> None:
+class _Discreet(logging.Formatter):
+    """Another formatter's lines without the keys that clients put into what they send."""
+
+    def __init__(self, inner: logging.Formatter, redaction: Redaction) -> None:
+        super().__init__()
+        self._inner = inner
+        self._redaction = redaction
+
+    def format(self, record: logging.LogRecord) -> str:
+        return self._redaction(self._inner.format(record))
+
+
+def configure(settings: Settings, *also: str) -> None:
     """Send what the logger `biject`, and others, and those below them say to stderr alone."""
     handler = logging.StreamHandler(sys.stderr)
     text = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
-    handler.setFormatter(JsonLines() if form == "json" else text)
+    lines = JsonLines() if settings.log == "json" else text
+    handler.setFormatter(_Discreet(lines, Redaction(settings)))
     for name in ("biject", *also):
         log = logging.getLogger(name)
         log.handlers[:] = [handler]
         log.setLevel(logging.INFO)
         log.propagate = False
+    logging.getLogger("uvicorn.error").addFilter(_worth_a_line)
     # It warns of every malformed form, in words of the sender's; the answer says so already.
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
+
+
+def _worth_a_line(record: logging.LogRecord) -> bool:
+    """Whether uvicorn's log should have this: strangers must not fill it with their mistakes."""
+    return record.levelno != logging.WARNING or record.msg not in _MISTAKES
 
 
 def path(scope: Scope) -> str:

@@ -1,5 +1,6 @@
 """How much memory is left, and whether a bundle fits into it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +25,26 @@ def check_fits(bundle: Bundle, *, free: int | None) -> None:
             f"{bundle.path}: its sessions take up to {need / 2**20:,.0f} MiB of memory, "
             f"{free / 2**20:,.0f} MiB are free"
         )
+
+
+def crowded(here: Sequence[Bundle], bundle: Bundle, *, models: int, size: int) -> str | None:
+    """Why `bundle` is more than may be loaded beside those that are, as a sentence; else None.
+
+    Args:
+        here: The bundles that are loaded.
+        bundle: Another one.
+        models: Most bundles at a time; 0: any number.
+        size: Most bytes of all together, as `needed` says; 0: any.
+    """
+    if models and len(here) >= models:
+        return f"at most {models} are loaded at a time"
+    need, taken = needed(bundle), sum(map(needed, here))
+    if size and taken + need > size:
+        return (
+            f"it may take {need / 2**20:,.0f} MiB, and of {size / 2**20:,.0f} MiB for all "
+            f"{taken / 2**20:,.0f} are taken"
+        )
+    return None
 
 
 def needed(bundle: Bundle) -> int:

@@ -1,6 +1,5 @@
 """The verbs without a server: a bundle and image files in, one file out."""
 
-import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,25 +7,42 @@ from typing import Any
 import click
 import numpy as np
 
-from serving import files, verbs
+from serving import files, store
 from serving.engine import DEVICES, Device
 from serving.files import Figures
+from serving.latents import draw_seed
+from serving.results import Scored
 from serving.routes.parameters import known
 from serving.session import Session, Wrong, session
 
 _Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 
 
+class _BundlePath(click.Path):
+    """A directory, or what `bento:NAME` or `bento:NAME:VERSION` means."""
+
+    def __init__(self) -> None:
+        super().__init__(exists=True, file_okay=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return super().convert(store.located(value), param, ctx)
+        except store.NotInStore as error:
+            self.fail(str(error), param, ctx)
+
+
 def _command(command: Callable[..., None]) -> click.Command:
     """What all these commands have: the bundle, the device."""
     device = click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True)
-    bundle = click.argument("bundle", type=click.Path(exists=True, file_okay=False, path_type=Path))
+    bundle = click.argument("bundle", type=_BundlePath())
     return click.command()(bundle(device(command)))
 
 
-def _parameter(verb: str, name: str, words: str | None = None) -> _Decorator:
+def _parameter(verb: str, name: str) -> _Decorator:
     """The verb's parameter as a flag, with the range and default that it has over HTTP."""
     (one,) = (parameter for parameter in known(verb) if parameter.name == name)
+    if one.kind is bool:
+        return click.option(f"--{name}", is_flag=True, help=one.about)
     bounds: dict[str, Any] = {
         "min": one.low if one.above is None else one.above,
         "max": one.high if one.below is None else one.below,
@@ -35,7 +51,9 @@ def _parameter(verb: str, name: str, words: str | None = None) -> _Decorator:
     }
     number = click.IntRange if one.kind is int else click.FloatRange
     kind = click.Choice(one.choices) if one.choices else number(**bounds)
-    return click.option(f"--{name}", type=kind, default=one.default, show_default=True, help=words)
+    return click.option(
+        f"--{name}", type=kind, default=one.default, show_default=True, help=one.about
+    )
 
 
 _images = click.argument(
@@ -69,9 +87,7 @@ def encode(
     with session(bundle, device) as here:
         here.check_figures(out, as_json=as_json)
         source = here.source(images)
-        latents = np.concatenate(
-            [asyncio.run(verbs.encode(here.runner, block)).latents for block in source]
-        )
+        latents = np.concatenate([here.pair.encode(block) for block in source])
         columns = {f"z{i}": latents[:, i] for i in range(latents.shape[1])}
         figures = Figures(
             name="latents",
@@ -87,7 +103,7 @@ def encode(
 @_figures
 @_json
 @click.option("--by", metavar="TERM", help="Term of the score.  [default: the bundle's]")
-@_parameter("score", "fpr", "Share of normal images that may be flagged.")
+@_parameter("score", "fpr")
 def score(
     bundle: Path,
     images: tuple[Path, ...],
@@ -109,16 +125,13 @@ def score(
         if by is not None and by not in terms:
             raise Wrong(f"--by must be one of {', '.join(terms)}, got {by!r}")
         source = here.source(images)
-        parts = [
-            asyncio.run(verbs.score(here.runner, here.manifest, block, by=by, fpr=fpr))
-            for block in source
-        ]
+        parts = [here.pair.score(block, by=by, fpr=fpr) for block in source]
         here.give(_score_figures(here, source.names, parts), out, as_json=as_json)
         if parts[0].verdict.note:
             click.echo(parts[0].verdict.note, err=True)
 
 
-def _score_figures(here: Session, names: list[str], parts: list[verbs.Scored]) -> Figures:
+def _score_figures(here: Session, names: list[str], parts: list[Scored]) -> Figures:
     terms = np.concatenate([part.terms for part in parts])
     scores = terms[:, parts[0].column]
     columns: dict[str, Any] = {
@@ -145,7 +158,10 @@ def _score_figures(here: Session, names: list[str], parts: list[verbs.Scored]) -
 @_command
 @_images
 @_pictures
-def reconstruct(bundle: Path, images: tuple[Path, ...], device: Device, out: Path) -> None:
+@_parameter("reconstruct", "refine")
+def reconstruct(
+    bundle: Path, images: tuple[Path, ...], device: Device, out: Path, refine: int
+) -> None:
     """Write G(E(x)) of IMAGES.
 
     \b
@@ -155,15 +171,15 @@ def reconstruct(bundle: Path, images: tuple[Path, ...], device: Device, out: Pat
     with session(bundle, device) as here:
         here.check_pictures(out)
         source = here.source(images)
-        made = [asyncio.run(verbs.reconstruct(here.runner, block)).items for block in source]
+        made = [here.pair.reconstruct(block, refine=refine).items for block in source]
         here.draw(np.concatenate(made), out, names=source.names)
 
 
 @_command
 @_pictures
 @click.option("-n", "count", type=click.IntRange(1), default=64, show_default=True)
-@_parameter("sample", "seed", "The same seed, the same images.")
-@_parameter("sample", "truncation", "Below 1: tamer, more alike.")
+@_parameter("sample", "seed")
+@_parameter("sample", "truncation")
 def sample(
     bundle: Path, device: Device, out: Path, count: int, seed: int | None, truncation: float
 ) -> None:
@@ -175,18 +191,17 @@ def sample(
     """
     with session(bundle, device) as here:
         here.check_pictures(out)
-        drawn = asyncio.run(
-            verbs.sample(here.runner, here.manifest, n=count, seed=seed, truncation=truncation)
-        )
-        here.draw(drawn.items, out)
-        click.echo(f"seed: {drawn.seed}")
+        seed = draw_seed() if seed is None else seed
+        here.draw(here.pair.sample(count, seed=seed, truncation=truncation), out)
+        click.echo(f"seed: {seed}")
 
 
 @_command
 @_images
 @_pictures
-@_parameter("interpolate", "frames", "Per leg, ends included.")
+@_parameter("interpolate", "frames")
 @_parameter("interpolate", "path")
+@_parameter("interpolate", "exact")
 @_parameter("interpolate", "fps")
 def interpolate(
     bundle: Path,
@@ -195,6 +210,7 @@ def interpolate(
     out: Path,
     frames: int,
     path: Any,
+    exact: bool,
     fps: float,
 ) -> None:
     """Write a morph through IMAGES.
@@ -208,7 +224,5 @@ def interpolate(
         rows = np.concatenate(list(here.source(images)))
         if len(rows) < 2:
             raise Wrong(f"a morph needs at least 2 images, got {len(rows)}")
-        morph = asyncio.run(
-            verbs.interpolate(here.runner, here.manifest, rows, frames=frames, path=path)
-        )
-        here.draw(morph.items, out, moving=True, fps=fps)
+        morph = here.pair.interpolate(rows, frames=frames, path=path, exact=exact)
+        here.draw(morph, out, moving=True, fps=fps)

@@ -54,14 +54,17 @@ class Work:
 
     def __post_init__(self) -> None:
         self.rows = len(self.inputs[0])
-        self.key = (self.graph, *((a.dtype.str, a.shape[1:]) for a in self.inputs))
+        self.key = (self.graph, *[(a.dtype, a.shape[1:]) for a in self.inputs])
 
     def answer(self) -> Answer:
         """What came back, put together; only when all of it did."""
         pieces = [self.pieces[start] for start in sorted(self.pieces)]
         started = self.queued_at if self.started_at is None else self.started_at
+        outputs = pieces[0]
+        if len(pieces) > 1:
+            outputs = [joined(list(column)) for column in zip(*pieces, strict=True)]
         return Answer(
-            outputs=[joined(list(column)) for column in zip(*pieces, strict=True)],
+            outputs=outputs,
             batch=self.batch,
             queue_ms=(started - self.queued_at) * 1e3,
             compute_ms=self.compute * 1e3,
@@ -101,6 +104,7 @@ class Line:
         # for short and for long work, by key: in order of turns, and how many rows; none is empty
         self._queues: dict[bool, dict[Key, list[Work]]] = {False: {}, True: {}}
         self._rows: dict[bool, dict[Key, int]] = {False: {}, True: {}}
+        self._all = 0  # the sum of these
         self._earliest: dict[Key, float] = {}  # nobody with this key has an earlier deadline
         self._drift: dict[str, float] = {}  # graph: seconds found over those planned, a mean
         self._served = 0.0  # planned seconds of all batches so far
@@ -110,21 +114,23 @@ class Line:
     @property
     def rows(self) -> int:
         """Rows that wait."""
-        return sum(sum(rows.values()) for rows in self._rows.values())
+        return self._all
 
     def waiting(self, graph: str) -> int:
         """Rows that wait for one graph."""
-        counts = (item for rows in self._rows.values() for item in rows.items())
-        return sum(rows for key, rows in counts if key[0] == graph)
+        counts = [item for rows in self._rows.values() for item in rows.items()]
+        return sum([rows for key, rows in counts if key[0] == graph])
 
     def ahead(self, graph: str, rows: int) -> float:
         """Seconds of one engine for all that goes before the last of `rows` added now.
 
         What comes later, and is shorter, is not foreseen.
         """
-        turn = self._served + self._planned(graph, rows)
         short = self._rows[False]
-        shorts = sum(self.seconds(key[0], n) for key, n in short.items())
+        shorts = sum([self.seconds(key[0], n) for key, n in short.items()])
+        if not self._queues[True]:
+            return shorts
+        turn = self._served + self._planned(graph, rows)
         longs = 0.0
         for key, queue in self._queues[True].items():
             before = itertools.takewhile(lambda work: work.turn[0] <= turn, queue)
@@ -147,6 +153,7 @@ class Line:
         insort(self._queues[work.long].setdefault(work.key, []), work, key=_turn)
         counts = self._rows[work.long]
         counts[work.key] = counts.get(work.key, 0) + work.rows
+        self._all += work.rows
         if work.deadline is not None:
             self._earliest[work.key] = min(self._earliest.get(work.key, math.inf), work.deadline)
 
@@ -156,6 +163,7 @@ class Line:
             queue = self._queues[work.long][work.key]
             del queue[bisect_left(queue, work.turn, key=_turn)]
             self._rows[work.long][work.key] -= _left(work)
+            self._all -= _left(work)
             self._tidy(work.key)
         work.dead = True
 
@@ -205,6 +213,7 @@ class Line:
             work.taken += rows
             room -= rows
             self._rows[long][key] -= rows
+            self._all -= rows
         del queue[: sum(not _left(part.work) for part in parts)]  # all but the last are whole
         return parts
 
@@ -216,7 +225,8 @@ class Line:
         for work, start, stop in parts:
             work.pieces[start] = [output[row : row + stop - start] for output in outputs]
             work.done += stop - start
-            work.batch = max(work.batch, rows)
+            if rows > work.batch:
+                work.batch = rows
             work.compute += seconds
             row += stop - start
             if work.done == work.rows and not work.dead:
@@ -248,6 +258,8 @@ class Line:
 
     def _planned(self, graph: str, rows: int) -> float:
         most = self._plan.most(graph)
+        if 0 < rows <= most:
+            return self._plan.seconds(graph, rows)
         full, rest = divmod(rows, most)
         seconds = full * self._plan.seconds(graph, most)
         return seconds + self._plan.seconds(graph, rest) if rest else seconds

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from serving.errors import Unprocessable
 
 FPR: Final = 0.05  # the share of normal images that may be flagged, unless told
+QUANTILES: Final = 1_001  # every tenth of a percent
 Floats = npt.NDArray[np.floating]
 
 
@@ -56,6 +57,19 @@ def threshold(calibration: Floats, fpr: float) -> float | None:
     k += (k + 1) / (n + 1) <= fpr
     k -= k / (n + 1) > fpr
     return float(calibration[n - k]) if k > 0 else None
+
+
+def quantiles(calibration: Floats) -> Floats:
+    """Evenly spaced scores of those given, from the smallest to the largest: at most 1,001.
+
+    Args:
+        calibration: Scores of n normal images, ascending.
+    Returns:
+        [K] with K = min(n, 1001): number i is the score of rank i (n - 1) / (K - 1), rounded;
+        where n <= 1001 all scores.
+    """
+    n = len(calibration)
+    return calibration[np.rint(np.linspace(0, n - 1, min(n, QUANTILES))).astype(np.intp)]
 
 
 def decide(scores: Floats, calibration: Floats | None, *, fpr: float = FPR) -> Verdict:

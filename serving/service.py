@@ -15,13 +15,15 @@ import bentoml
 from bentoml.exceptions import BentoMLException
 from pydantic import ValidationError
 from starlette.responses import Response
+from starlette.types import ASGIApp
 
-from serving import logs, tracing, workers
+from serving import garbage, head, logs, tracing, workers
 from serving.app import in_front_of
 from serving.attendance import ClientGone
 from serving.deployment import Deployment
-from serving.environment import checked_or_exit
+from serving.environment import checked_or_exit, warn_if_open
 from serving.errors import ServingError
+from serving.routes import verb_operations
 from serving.routes.native import Native
 from serving.routes.parameters import FRAMES, STRENGTH, VARIATIONS
 from serving.scoring import FPR
@@ -29,6 +31,7 @@ from serving.scoring import FPR
 SETTINGS: Final = checked_or_exit()  # while BentoML imports this: not a traceback's business
 DEPLOYMENT: Final = Deployment(SETTINGS, crew=workers.crew(SETTINGS.workers))
 _NATIVE: Final = Native(DEPLOYMENT)
+_OTHERS: Final = ("bentoml", "uvicorn.error")  # loggers in a worker, beside our own
 Json = dict[str, Any]
 
 
@@ -38,7 +41,7 @@ Json = dict[str, Any]
     # These three cost more than the work does; the log of requests and the figures are our own.
     logging={"access": {"enabled": False}},
     metrics={"enabled": False},
-    tracing=tracing.for_bentoml(SETTINGS.tracing),
+    tracing={"excluded_urls": ".*"},
     # Deadlines and back pressure are ours, and BentoML's would cut in with words of their own: its
     # deadline comes after ours.  Not long after: it keeps a timer per request until then.
     traffic={"timeout": SETTINGS.deadline_ms / 1e3 + 10},
@@ -49,9 +52,14 @@ class Biject:
 
     @bentoml.on_startup
     async def start(self) -> None:
-        logs.configure(SETTINGS.log)
+        logs.configure(SETTINGS, *_OTHERS)
         logging.getLogger("bentoml._internal.server.http_app").addFilter(_worth_a_traceback)
-        DEPLOYMENT.start()
+        # It words a line for each answer as long as there is any log that might want it.
+        logging.getLogger("uvicorn.access").propagate = False
+        garbage.collect_seldom()
+        if DEPLOYMENT.start() == 0:
+            warn_if_open(SETTINGS)
+        await DEPLOYMENT.useful()
 
     @bentoml.on_shutdown
     async def stop(self) -> None:
@@ -70,9 +78,9 @@ class Biject:
         return await _answer("decode", model, latents)
 
     @bentoml.api
-    async def reconstruct(self, images: list[str], model: str = "default") -> Json:
+    async def reconstruct(self, images: list[str], refine: int = 0, model: str = "default") -> Json:
         """G(E(x)): `images`, their `latents`, and the mean difference `l1` of each."""
-        return await _answer("reconstruct", model, images)
+        return await _answer("reconstruct", model, images, refine=refine)
 
     @bentoml.api
     async def score(
@@ -92,10 +100,11 @@ class Biject:
         images: list[str],
         frames: int = FRAMES,
         path: str = "slerp",
+        exact: bool = False,
         model: str = "default",
     ) -> Json:
         """A morph through the given images: the frames as `images`."""
-        return await _answer("interpolate", model, images, frames=frames, path=path)
+        return await _answer("interpolate", model, images, frames=frames, path=path, exact=exact)
 
     @bentoml.api
     async def sample(
@@ -129,10 +138,18 @@ def _worth_a_traceback(record: logging.LogRecord) -> bool:
     return not isinstance(error, ValidationError | ServingError | ClientGone)
 
 
+def _front(app: ASGIApp) -> ASGIApp:
+    """Our app, which BentoML's stands behind."""
+    return tracing.traced(
+        in_front_of(app, deployment=DEPLOYMENT, others=verb_operations.typed(SETTINGS)), SETTINGS
+    )
+
+
 async def _answer(verb: str, model: str, items: Sequence[Any], **given: Any) -> Any:
     """A finished response, which BentoML passes on: errors keep their shape, JSON its speed."""
     response: Response = await _NATIVE.answer_typed(verb, model, items, given)
     return response
 
 
-Biject.add_asgi_middleware(in_front_of, deployment=DEPLOYMENT)  # type: ignore[attr-defined]
+head.use_everywhere()
+Biject.add_asgi_middleware(_front)  # type: ignore[attr-defined]

@@ -2,7 +2,6 @@
 
 import contextlib
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,16 +11,15 @@ import click
 import numpy as np
 
 from serving import files
-from serving.bundle import MANIFEST, Bundle, Manifest, read
+from serving.bundle import MANIFEST, Manifest
 from serving.cores import usable_cores
-from serving.engine import Device, Engine
+from serving.engine import Device
 from serving.errors import BundleError, DeviceError, ServingError
 from serving.files import Figures, WrongOutput
-from serving.images import FOLDER_FORMATS, FOLDER_SUFFIXES, decode
-from serving.queueing import Answer, Array, joined
-from serving.verbs import check_graph, check_inputs
+from serving.images import FOLDER_FORMATS, FOLDER_SUFFIXES, ImageSpec, decode
+from serving.local import LocalPair, open_bundle
+from serving.queueing import Array
 
-_CHUNK: Final = 32  # rows in one run of a graph
 _BLOCK: Final = 512  # images that are decoded before they are computed
 
 
@@ -31,35 +29,11 @@ class Wrong(click.ClickException):
     exit_code = 2
 
 
-class DirectRunner:
-    """Runs graphs on this process's engine, in chunks, on as many threads as it has workers."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-
-    async def run(self, graph: str, *inputs: Array) -> Answer:
-        """The graph's outputs for all rows."""
-        check_graph(self._engine.bundle.manifest, graph)
-        begin = time.monotonic()
-        chunks = [
-            [array[start : start + _CHUNK] for array in inputs]
-            for start in range(0, len(inputs[0]), _CHUNK)
-        ]
-        with ThreadPoolExecutor(self._engine.workers) as pool:
-            pieces = list(pool.map(lambda chunk: self._engine.run(graph, chunk), chunks))
-        return Answer(
-            outputs=[joined(list(column)) for column in zip(*pieces, strict=True)],
-            batch=len(chunks[0][0]),
-            queue_ms=0.0,
-            compute_ms=(time.monotonic() - begin) * 1e3,
-        )
-
-
 class Source:
-    """The images of a command, block by block: uint8 [n, H, W, C], or vectors float32 [n, D]."""
+    """The images of a command, block by block: uint8 [n, H, W, C]."""
 
-    def __init__(self, bundle: Bundle, paths: Sequence[Path]) -> None:
-        self._bundle = bundle
+    def __init__(self, spec: ImageSpec, paths: Sequence[Path]) -> None:
+        self._spec = spec
         self._paths = [file for path in paths for file in _files(path)]
         self.names = [str(path) for path in self._paths]  # one per row
 
@@ -93,7 +67,7 @@ class Source:
     def _read(self, path: Path) -> Array | str:
         """The image, or what is wrong with it."""
         try:
-            return decode(path.read_bytes(), self._bundle.image_spec, formats=FOLDER_FORMATS)
+            return decode(path.read_bytes(), self._spec, formats=FOLDER_FORMATS)
         except OSError as error:
             return f"{path}: {error.strerror or error}"
         except ServingError as error:
@@ -103,13 +77,12 @@ class Source:
 class Session:
     """One command's bundle and where its results go."""
 
-    def __init__(self, bundle: Bundle, engine: Engine) -> None:
-        self._bundle = bundle
-        self.runner = DirectRunner(engine)
+    def __init__(self, pair: LocalPair) -> None:
+        self.pair = pair
 
     @property
     def manifest(self) -> Manifest:
-        return self._bundle.manifest
+        return self.pair.manifest
 
     @property
     def ref(self) -> str:
@@ -119,7 +92,7 @@ class Session:
         """The images in these files and folders.  Wrong if there are none to read."""
         if self.manifest.image is None:
             raise Wrong(f"{self.ref} takes vectors, not images: ask it over HTTP")
-        source = Source(self._bundle, paths)
+        source = Source(self.manifest.image, paths)
         if not source.names:
             raise Wrong(f"no images in {', '.join(map(str, paths))}")
         return source
@@ -180,9 +153,8 @@ def session(path: Path, device: Device) -> Iterator[Session]:
     if not (path / MANIFEST).exists():
         raise Wrong(f"{path} is no bundle: it has no {MANIFEST}")
     try:
-        bundle = read(path)
-        check_inputs(bundle)
-        yield Session(bundle, Engine(bundle, device=device))
+        with open_bundle(path, device=device) as pair:
+            yield Session(pair)
     except (DeviceError, WrongOutput) as error:
         raise Wrong(str(error)) from error
     except (BundleError, OSError) as error:

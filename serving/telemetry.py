@@ -4,14 +4,21 @@ The outer middleware puts a `Trace` into a context variable; whatever answers th
 own routes included, notes there what it learns: model, verb, times, the error behind an answer.
 """
 
+import collections
+import functools
 import os
 import random
 import re
+import threading
 import time
+from collections.abc import Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Final
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, Protocol
+from weakref import WeakKeyDictionary
 
+import numpy.typing as npt
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
@@ -22,10 +29,38 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from serving.errors import ServingError
+from serving.answer_counts import TOGETHER, AnswerCounts, Answered
+from serving.batching import Batcher
+from serving.drift import Drift
+from serving.errors import RateExceeded, ServingError
+from serving.manifest import Manifest
+from serving.scoring import Verdict
+from serving.security import Caller
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
+Array = npt.NDArray[Any]
+RATE: Final = "rate"
+_SHARED: Final = "PROMETHEUS_MULTIPROC_DIR"  # set where workers add up figures in files
+_REASONS: Final[Mapping[int, str]] = MappingProxyType(
+    {
+        401: "no_key",
+        403: "wrong_key",
+        408: "slow_body",
+        413: "too_large",
+        429: "queue",
+        503: "not_ready",
+        504: "deadline",
+    }
+)
+_CODING: Final = ("encode", "reconstruct")  # graphs whose first output is codes
+_ROWS: Final = (1, 2, 4, 8, 16, 32, 64, 128)
 _ID: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+
+
+class Held(Protocol):
+    """Something that stays as it is while it has users."""
+
+    users: int
 
 
 @dataclass(kw_only=True, slots=True)
@@ -39,7 +74,21 @@ class Trace:
     verb: str = ""
     queue_ms: float = 0.0
     compute_ms: float = 0.0
+    caller: Caller | None = None  # whose key it came with
     error: ServingError | None = None  # the true reason, where a framework words the answer
+    held: Held | None = None  # the model, which is not let go before the answer is out
+
+    def hold(self, held: Held) -> None:
+        """Be one of its users until `release`."""
+        self.release()
+        held.users += 1
+        self.held = held
+
+    def release(self) -> None:
+        """Be no longer a user of what is held."""
+        if self.held is not None:
+            self.held.users -= 1
+            self.held = None
 
 
 _current: ContextVar[Trace] = ContextVar("biject_trace")
@@ -55,6 +104,11 @@ def current() -> Trace:
     return _current.get()
 
 
+def at_hand() -> Trace | None:
+    """The request at hand, if there is one."""
+    return _current.get(None)
+
+
 def request_id(given: str | None) -> str:
     """The caller's id where it is a decent one, else a new one."""
     return given if given and _ID.fullmatch(given) else f"{random.getrandbits(64):016x}"
@@ -65,76 +119,151 @@ def server_timing(trace: Trace) -> str:
     return f"queue;dur={trace.queue_ms:.2f}, compute;dur={trace.compute_ms:.2f}"
 
 
+class _Batches(NamedTuple):
+    rows: Histogram
+    padding: Counter
+    seconds: Counter
+
+
 class Metrics:
-    """Figures with few labels: never a path, never a name that is not a model's.
+    """Figures with few labels: never a path, never a name that is not a model's or a key's.
 
     With PROMETHEUS_MULTIPROC_DIR set, as BentoML sets it for its workers, `render` adds up those
-    of all workers.
+    of all workers.  All have a label: one without would be kept where this process started, and
+    not where the workers meet.
     """
 
     def __init__(self) -> None:
         registry = CollectorRegistry()
         self._registry = registry
-        self._answers: dict[tuple[str, str, int], tuple[Counter, Histogram | None]] = {}
-        self.requests = Counter(
-            "biject_requests", "Answers.", ["model", "verb", "status"], registry=registry
+        self._counts = AnswerCounts(registry, together=1 if _SHARED in os.environ else TOGETHER)
+        self._batches: dict[tuple[str, str], _Batches] = {}
+        self._drifts: dict[str, Drift] = {}
+        self._noting = threading.Lock()
+        self._restarted: WeakKeyDictionary[Batcher, int] = WeakKeyDictionary()
+        counter = functools.partial(Counter, registry=registry)
+        histogram = functools.partial(Histogram, registry=registry)
+        gauge = functools.partial(Gauge, registry=registry, multiprocess_mode="livesum")
+        recent = functools.partial(gauge, multiprocess_mode="livemostrecent")
+        by_graph = ["model", "graph"]
+        self.batch = histogram(
+            "biject_batch_rows", "Rows of each batch computed.", by_graph, buckets=_ROWS
         )
-        self.latency = Histogram(
-            "biject_request_seconds",
-            "From the first byte's arrival to the answer's start.",
-            ["model", "verb"],
-            buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 30),
-            registry=registry,
+        self.padding = counter("biject_padding_rows", "Rows computed to fill batches up.", by_graph)
+        self.compute = counter(
+            "biject_compute_seconds", "Time that engine threads spent computing.", by_graph
         )
-        self.batch = Histogram(
-            "biject_batch_rows",
-            "Rows of each batch that an engine computed.",
-            ["model", "graph"],
-            buckets=(1, 2, 4, 8, 16, 32, 64, 128),
-            registry=registry,
+        self.restarts = counter(
+            "biject_engine_restarts", "Engine threads that died and were replaced.", ["model"]
         )
-        self.compute = Counter(
-            "biject_compute_seconds",
-            "Time that engine threads spent computing.",
-            ["model", "graph"],
-            registry=registry,
-        )
-        self.queued = Gauge(
-            "biject_queue_rows",
-            "Rows that wait for an engine.",
-            ["model"],
-            registry=registry,
-            multiprocess_mode="livesum",
-        )
-        self.loaded = Gauge(
+        self.queued = gauge("biject_queue_rows", "Rows that wait for an engine.", ["model"])
+        self.open = gauge("biject_open_requests", "Requests being answered.", ["worker"])
+        self.loaded = gauge(
             "biject_model_ready",
             "Workers that have the model ready, by the device it runs on.",
             ["model", "version", "device"],
-            registry=registry,
-            multiprocess_mode="livesum",
+        )
+        self.scored = counter(
+            "biject_scored_images", "Images compared with the calibration's.", ["model"]
+        )
+        self.p_values = counter(
+            "biject_p_values", "Sum of their p-values: 0.5 each, on average.", ["model"]
+        )
+        self.flagged = counter(
+            "biject_flagged_images", "Images flagged at the fpr of their requests.", ["model"]
+        )
+        self.shift = recent(
+            "biject_latent_shift",
+            "How far the mean of the last thousand codes is from the prior's, in its deviations.",
+            ["model"],
+        )
+        self.spread = recent(
+            "biject_latent_spread",
+            "Deviation of the last thousand codes, over the prior's.",
+            ["model"],
         )
 
     def answered(self, trace: Trace, status: int) -> None:
         """Count an answer that is about to start."""
-        key = (trace.model, trace.verb, status)
-        if key not in self._answers:  # looking a label up takes longer than counting
-            self._answers[key] = (
-                self.requests.labels(trace.model, trace.verb, str(status)),
-                self.latency.labels(trace.model, trace.verb) if trace.verb else None,
+        reason, caller = _REASONS.get(status, ""), trace.caller
+        if reason and isinstance(trace.error, RateExceeded):
+            reason = RATE
+        self._counts.add(
+            Answered(
+                trace.model,
+                trace.verb,
+                status,
+                time.monotonic() - trace.started,
+                trace.queue_ms / 1e3 if trace.compute_ms else None,
+                reason,
+                caller.name if caller is not None else "",
+                caller.images if caller is not None else 0,
             )
-        requests, latency = self._answers[key]
-        requests.inc()
-        if latency is not None:
-            latency.observe(time.monotonic() - trace.started)
+        )
 
-    def computed(self, model: str, graph: str, rows: int, seconds: float) -> None:
-        """Count a batch."""
-        self.batch.labels(model, graph).observe(rows)
-        self.compute.labels(model, graph).inc(seconds)
+    def computed(
+        self,
+        manifest: Manifest,
+        graph: str,
+        batch: Sequence[Array],
+        *,
+        padding: int,
+        seconds: float,
+    ) -> None:
+        """Count a batch: its outputs, and how many rows were added to fill it up."""
+        key = (manifest.name, graph)
+        if key not in self._batches:
+            self._batches[key] = _Batches(
+                rows=self.batch.labels(*key),
+                padding=self.padding.labels(*key),
+                seconds=self.compute.labels(*key),
+            )
+        batches = self._batches[key]
+        batches.rows.observe(len(batch[0]))
+        batches.seconds.inc(seconds)
+        if padding:
+            batches.padding.inc(padding)
+        if graph in _CODING:
+            drift = self._drifts.get(manifest.name)
+            if drift is None:
+                drift = self._drifts.setdefault(manifest.name, Drift(manifest.latent.prior))
+            drift.watch(batch[0])
+
+    def judged(self, model: str, verdict: Verdict) -> None:
+        """Count the images of a request that were compared with the calibration's."""
+        known = [p for p in verdict.p_values if p is not None]
+        if known:
+            self.scored.labels(model).inc(len(known))
+            self.p_values.labels(model).inc(sum(known))
+            self.flagged.labels(model).inc(sum(map(bool, verdict.anomalous)))
+
+    def gauge(
+        self, models: Iterable[tuple[str, Batcher]], *, worker: int, open_requests: int
+    ) -> None:
+        """Note how things stand now.  Any thread may call."""
+        self._counts.settle()
+        self.open.labels(str(worker)).set(open_requests)
+        with self._noting:
+            self._note(models)
+
+    def _note(self, models: Iterable[tuple[str, Batcher]]) -> None:
+        rows: collections.Counter[str] = collections.Counter()  # of all versions of a name
+        for name, batcher in models:
+            rows[name] += batcher.queued
+            restarts = batcher.restarts
+            self.restarts.labels(name).inc(restarts - self._restarted.get(batcher, 0))
+            self._restarted[batcher] = restarts
+        for name, queued in rows.items():
+            self.queued.labels(name).set(queued)
+        for name, drift in list(self._drifts.items()):
+            if (figures := drift.figures()) is not None:
+                self.shift.labels(name).set(figures[0])
+                self.spread.labels(name).set(figures[1])
 
     def render(self) -> bytes:
         """All figures in Prometheus' text format."""
-        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        self._counts.settle()
+        if _SHARED not in os.environ:
             return generate_latest(self._registry)
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]

@@ -5,31 +5,36 @@ engine directly.  Shapes: images uint8 [N, H, W, C] (vectors: float32 [N, D]), l
 [N, Z], and everything per image has N rows in the order given.
 """
 
-import asyncio
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Final, Protocol
-
-import numpy as np
-import numpy.typing as npt
+from typing import Any, Final, NamedTuple
 
 from serving import latents as latent_space
 from serving import scoring
 from serving.bundle import Bundle, Manifest
 from serving.errors import BundleError, NotFound
-from serving.queueing import Answer
+from serving.refining import aside, mean_difference, refined
+from serving.residuals import Residuals
+from serving.results import (
+    NOTHING,
+    Array,
+    Encoded,
+    Floats,
+    Made,
+    Reconstructed,
+    Result,
+    Runner,
+    Scored,
+    Usage,
+)
 
-Array = npt.NDArray[Any]
-Floats = npt.NDArray[np.float32]
-_HEAVY: Final = 256 * 1024  # bytes of numpy work that take longer than a change of threads
 _PARAMETERS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
         "encode": (),
         "decode": (),
-        "reconstruct": (),
+        "reconstruct": ("refine",),
         "score": ("by", "fpr"),
-        "interpolate": ("frames", "path"),
+        "interpolate": ("frames", "path", "exact"),
         "sample": ("n", "seed", "truncation"),
         "vary": ("n", "strength", "seed"),
     }
@@ -38,6 +43,8 @@ VERBS: Final = tuple(_PARAMETERS)
 _FIRST: Final[Mapping[str, str]] = MappingProxyType(
     {"interpolate": "encode", "vary": "encode", "sample": "decode"}
 )
+# Answers of these have one item for each that was given; the others make theirs from codes.
+ITEM_BY_ITEM: Final = ("encode", "decode", "reconstruct", "score")
 
 
 def first_graph(verb: str) -> str:
@@ -45,82 +52,38 @@ def first_graph(verb: str) -> str:
     return _FIRST.get(verb, verb)
 
 
-class Runner(Protocol):
-    """Runs one graph of one model."""
+class Prepared(NamedTuple):
+    """A verb at work: what its answer is made of, row by row."""
 
-    async def run(self, graph: str, *inputs: Array) -> Answer: ...
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Usage:
-    """What the runs behind a result cost."""
-
-    batch: int = 0  # rows of the largest batch it was in
-    queue_ms: float = 0.0  # one run after another
-    compute_ms: float = 0.0
-
-    def plus(self, answer: Answer) -> "Usage":
-        """This and one more run."""
-        return Usage(
-            batch=max(self.batch, answer.batch),
-            queue_ms=self.queue_ms + answer.queue_ms,
-            compute_ms=self.compute_ms + answer.compute_ms,
-        )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Encoded:
-    latents: Floats
-    usage: Usage
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Made:
-    """Images (or vectors) that a model made."""
-
-    items: Array
-    usage: Usage
-    seed: int | None = None  # what they were drawn with
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Reconstructed:
-    items: Array
-    latents: Floats
-    l1: Floats  # mean |x - G(E(x))|, images in units of 255; the score graph's term l1
-    usage: Usage
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Scored:
-    items: Array  # as given
-    terms: Floats  # [N, T] in the manifest's order, higher is more abnormal
-    heat: Floats  # [N, H, W]
-    by: str
-    column: int  # of `by` in `terms`
-    verdict: scoring.Verdict
-    usage: Usage
+    verb: str
+    manifest: Manifest
+    values: Mapping[str, Any]
+    rows: Array  # items or codes, one for each row of the answer
+    usage: Usage = NOTHING  # so far
+    seed: int | None = None  # what the codes were drawn with
+    residuals: Residuals | None = None
 
 
 async def encode(runner: Runner, items: Array) -> Encoded:
     """E(x)."""
     answer = await runner.run("encode", items)
-    return Encoded(latents=answer.outputs[0], usage=Usage().plus(answer))
+    return Encoded(latents=answer.outputs[0], usage=NOTHING.plus(answer))
 
 
 async def decode(runner: Runner, latents: Floats) -> Made:
     """G(z)."""
     answer = await runner.run("decode", latents)
-    return Made(items=answer.outputs[0], usage=Usage().plus(answer))
+    return Made(items=answer.outputs[0], usage=NOTHING.plus(answer))
 
 
-async def reconstruct(runner: Runner, items: Array) -> Reconstructed:
-    """G(E(x)), both networks in one pass."""
+async def reconstruct(runner: Runner, items: Array, *, refine: int = 0) -> Reconstructed:
+    """G(E(x)), both networks in one pass; with `refine` the best of that many steps from there."""
     answer = await runner.run("reconstruct", items)
     codes, made = answer.outputs[:2]
-    usage = Usage().plus(answer)
-    l1 = await _aside(items.nbytes, lambda: _l1(items, made))
-    return Reconstructed(items=made, latents=codes, l1=l1, usage=usage)
+    usage = NOTHING.plus(answer)
+    l1 = await aside(items.nbytes, lambda: mean_difference(items, made))
+    best = Reconstructed(items=made, latents=codes, l1=l1, usage=usage)
+    return await refined(runner, items, best, refine) if refine else best
 
 
 async def score(
@@ -142,7 +105,7 @@ async def score(
         by=by,
         column=column,
         verdict=scoring.decide(terms[:, column], manifest.score.calibration.get(by), fpr=fpr),
-        usage=Usage().plus(answer),
+        usage=NOTHING.plus(answer),
     )
 
 
@@ -153,12 +116,15 @@ async def interpolate(
     *,
     frames: int,
     path: latent_space.Path,
+    exact: bool = False,
 ) -> Made:
-    """A morph through G along a path from code to code: legs * (frames - 1) + 1 images."""
-    encoded = await encode(runner, items)
-    codes = latent_space.path(encoded.latents, frames, path, manifest.latent.prior)
-    answer = await runner.run("decode", codes)
-    return Made(items=answer.outputs[0], usage=encoded.usage.plus(answer))
+    """A morph through G along a path from code to code: legs * (frames - 1) + 1 images.
+
+    What G(E(x)) lacks of the given items x is blended in linearly where `exact` is true, so that
+    the frames at both ends of each leg are those items, to the last bit.
+    """
+    values = {"frames": frames, "path": path, "exact": exact}
+    return await _made(runner, await _waypoints("interpolate", runner, manifest, items, values))
 
 
 async def sample(
@@ -170,14 +136,8 @@ async def sample(
     truncation: float,
 ) -> Made:
     """G(z) of n codes drawn from the prior; image i depends on (seed, i) alone."""
-    seed = latent_space.draw_seed() if seed is None else seed
-    size, prior = manifest.latent.size, manifest.latent.prior
-    codes = await _aside(
-        n * 1024,  # a generator is keyed anew for each row
-        lambda: latent_space.sample(seed, n, size, prior, truncation=truncation),
-    )
-    answer = await runner.run("decode", codes)
-    return Made(items=answer.outputs[0], usage=Usage().plus(answer), seed=seed)
+    values = {"n": n, "seed": seed, "truncation": truncation}
+    return await _made(runner, await _draw("sample", manifest, values))
 
 
 async def vary(
@@ -190,36 +150,49 @@ async def vary(
     seed: int | None,
 ) -> Made:
     """n images near the one given: G of its code, disturbed."""
-    seed = latent_space.draw_seed() if seed is None else seed
-    encoded = await encode(runner, items)
-    codes = await _aside(
-        n * 1024,
-        lambda: latent_space.vary(encoded.latents[0], n, strength, seed, manifest.latent.prior),
-    )
-    answer = await runner.run("decode", codes)
-    return Made(items=answer.outputs[0], usage=encoded.usage.plus(answer), seed=seed)
+    values = {"n": n, "strength": strength, "seed": seed}
+    return await _made(runner, await _disturb("vary", runner, manifest, items, values))
 
 
 async def call(
     verb: str, runner: Runner, manifest: Manifest, rows: Array | None, values: Mapping[str, Any]
-) -> Encoded | Made | Reconstructed | Scored:
+) -> Result:
     """The verb called by name, with the parameters among `values` that bear on the result."""
+    return await complete(await prepare(verb, runner, manifest, rows, values), runner)
+
+
+async def prepare(
+    verb: str, runner: Runner, manifest: Manifest, rows: Array | None, values: Mapping[str, Any]
+) -> Prepared:
+    """The verb up to the point from which every row of its answer can be had by itself."""
     own = {name: values[name] for name in _PARAMETERS[verb]}
     if rows is None:
-        return await sample(runner, manifest, **own)
+        return await _draw(verb, manifest, own)
     match verb:
+        case "interpolate":
+            return await _waypoints(verb, runner, manifest, rows, own)
+        case "vary":
+            return await _disturb(verb, runner, manifest, rows, own)
+        case _:
+            return Prepared(verb=verb, manifest=manifest, values=own, rows=rows)
+
+
+async def complete(
+    prepared: Prepared, runner: Runner, start: int = 0, stop: int | None = None
+) -> Result:
+    """The answer's rows from `start` to `stop`: all, unless told."""
+    rows, own = prepared.rows[start:stop], prepared.values
+    match prepared.verb:
         case "encode":
             return await encode(runner, rows)
         case "decode":
             return await decode(runner, rows)
         case "reconstruct":
-            return await reconstruct(runner, rows)
+            return await reconstruct(runner, rows, **own)
         case "score":
-            return await score(runner, manifest, rows, **own)
-        case "interpolate":
-            return await interpolate(runner, manifest, rows, **own)
+            return await score(runner, prepared.manifest, rows, **own)
         case _:
-            return await vary(runner, manifest, rows, **own)
+            return await _made(runner, prepared, start, stop)
 
 
 def check_inputs(bundle: Bundle) -> None:
@@ -242,14 +215,65 @@ def check_graph(manifest: Manifest, graph: str) -> None:
         )
 
 
-async def _aside(weight: int, work: Callable[[], Floats]) -> Floats:
-    """What `work` gives; on another thread where it would hold up the event loop."""
-    return await asyncio.to_thread(work) if weight > _HEAVY else work()
+async def _draw(verb: str, manifest: Manifest, values: Mapping[str, Any]) -> Prepared:
+    """Codes from the prior."""
+    n, seed = values["n"], _seed(values)
+    size, prior = manifest.latent.size, manifest.latent.prior
+    codes = await aside(
+        n * 1024,  # a generator is keyed anew for each row
+        lambda: latent_space.sample(seed, n, size, prior, truncation=values["truncation"]),
+    )
+    return Prepared(verb=verb, manifest=manifest, values=values, rows=codes, seed=seed)
 
 
-def _l1(items: Array, made: Array) -> Floats:
-    """Mean |x - r| of each row; uint8 rows in units of 255."""
-    unit = 255.0 if items.dtype == np.uint8 else 1.0
-    difference = np.abs(items.astype(np.float32) - made.astype(np.float32))
-    l1: Floats = difference.reshape(len(items), -1).mean(axis=1, dtype=np.float64) / unit
-    return l1.astype(np.float32)
+async def _disturb(
+    verb: str, runner: Runner, manifest: Manifest, items: Array, values: Mapping[str, Any]
+) -> Prepared:
+    """Codes around that of one item."""
+    n, seed, strength = values["n"], _seed(values), values["strength"]
+    encoded = await encode(runner, items)
+    codes = await aside(
+        n * 1024,
+        lambda: latent_space.vary(encoded.latents[0], n, strength, seed, manifest.latent.prior),
+    )
+    return Prepared(
+        verb=verb, manifest=manifest, values=values, rows=codes, usage=encoded.usage, seed=seed
+    )
+
+
+async def _waypoints(
+    verb: str, runner: Runner, manifest: Manifest, items: Array, values: Mapping[str, Any]
+) -> Prepared:
+    """Codes along a path through those of the items."""
+    frames, residuals = values["frames"], None
+    start: Encoded | Reconstructed
+    if values["exact"]:
+        start = await reconstruct(runner, items)
+        residuals = Residuals.of(items, start.items, frames)
+    else:
+        start = await encode(runner, items)
+    return Prepared(
+        verb=verb,
+        manifest=manifest,
+        values=values,
+        rows=latent_space.path(start.latents, frames, values["path"], manifest.latent.prior),
+        usage=start.usage,
+        residuals=residuals,
+    )
+
+
+async def _made(
+    runner: Runner, prepared: Prepared, start: int = 0, stop: int | None = None
+) -> Made:
+    """G of the prepared codes, and what it lacks."""
+    answer = await runner.run("decode", prepared.rows[start:stop])
+    items, residuals = answer.outputs[0], prepared.residuals
+    if residuals is not None:
+        made = items
+        items = await aside(4 * made.size, lambda: residuals.added(made, start))
+    return Made(items=items, usage=prepared.usage.plus(answer), seed=prepared.seed)
+
+
+def _seed(values: Mapping[str, Any]) -> int:
+    seed: int | None = values["seed"]
+    return latent_space.draw_seed() if seed is None else seed

@@ -1,8 +1,9 @@
-"""The worker processes of one server: how many there are, and how each of them stands.
+"""The worker processes of one server: how each of them stands, and what all are to do.
 
 They share a folder.  Each worker holds an OS lock on a file there, its slot: a lock goes with its
 process, however that ends, so nobody is counted who is gone.  The figures for Prometheus are kept
-in the same folder; those of the dead that say how things stand now are taken out.
+in the same folder; those of the dead that say how things stand now are taken out.  So are orders,
+which every worker carries out, one that comes later included.
 """
 
 import contextlib
@@ -15,9 +16,9 @@ import stat
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from prometheus_client.multiprocess import mark_process_dead
 
@@ -29,7 +30,13 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 FIGURES: Final = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client's: where workers add up figures
+Action = Literal["load", "unload"]
 _SLOT: Final = "worker-"
+_ORDERS: Final = "orders"
+_FIRST: Final = "models"  # what the first worker found
+NONE: Final[Mapping[str, str]] = {}
+_COMMON: Final = (_ORDERS, _FIRST)
+_REMEMBERED: Final = 16  # failures that a worker still tells of
 _PATIENCE: Final = 1.0  # seconds to wait for a worker that looks at the slots
 _POLL: Final = 0.005
 
@@ -39,6 +46,16 @@ class _Record(NamedTuple):
 
     pid: int
     ready: bool
+    done: int = 0  # the number of the last order that it carried out
+    failures: Mapping[str, str] = NONE  # an order's number: why it failed
+
+
+class Order(NamedTuple):
+    """Something that all workers are to do."""
+
+    number: int  # later orders have higher ones
+    action: Action
+    ref: str  # NAME@VERSION
 
 
 def check_number(workers: int) -> None:
@@ -72,16 +89,17 @@ class Crew:
         self._wanted = wanted
         self._folder = shared_folder(os.getppid()) if folder is None else folder
         self._slot: int | None = None
+        self._record = _Record(os.getpid(), ready=False)
         self._turn = threading.Lock()  # one thread at a time
 
     def join(self) -> int:
         """Take the first slot that is free, and keep this process's figures beside it."""
         with self._alone(math.inf):
             if not self._live():  # what is there was left by another server of the same number
-                for path in self._folder.glob("*.db"):
-                    path.unlink()
+                for path in (*self._folder.glob("*.db"), *map(self._folder.joinpath, _COMMON)):
+                    path.unlink(missing_ok=True)
             self._slot = self._first_of(itertools.count())
-            self._write(_Record(os.getpid(), ready=False))
+            self._write()
             # Whether there are such figures was settled when prometheus_client was imported.
             if FIGURES in os.environ:
                 os.environ[FIGURES] = str(self._folder)
@@ -90,13 +108,67 @@ class Crew:
     def tell(self, *, ready: bool) -> None:
         """Let the others know how this worker stands."""
         with self._alone():
+            self._record = self._record._replace(ready=ready)
             if self._slot is None:  # it has left, and what it had open is somebody else's
                 return
             if not os.fstat(self._file).st_nlink:  # somebody tidied up, and others may be quicker
                 old = self._file
                 self._slot = self._first_of(itertools.chain([self._slot], itertools.count()))
                 os.close(old)
-            self._write(_Record(os.getpid(), ready))
+            self._write()
+
+    def order(self, action: Action, ref: str) -> int:
+        """Have all workers do something, those that come later too; the order's number."""
+        with self._alone():
+            orders = self._orders()
+            last = max([order.number for order in orders] + [one.done for one in self._live()])
+            # Of orders about the same model the last one counts.
+            orders = [order for order in orders if order.ref != ref]
+            orders.append(Order(last + 1, action, ref))
+            self._put(_ORDERS, orders)
+            return last + 1
+
+    def wanted(self, found: Sequence[str]) -> tuple[set[str], int]:
+        """What a worker that starts is to load, so that all have the same; the last order's number.
+
+        That is what the first of them `found`, and what orders have made of it since: a version
+        that was copied in meanwhile is nobody's yet.
+        """
+        with self._alone():
+            if not (self._folder / _FIRST).exists():
+                self._put(_FIRST, list(found))
+            orders = self._orders()
+            refs = set(json.loads((self._folder / _FIRST).read_text(encoding="utf-8")))
+        for order in orders:
+            (refs.add if order.action == "load" else refs.discard)(order.ref)
+        return refs, max((order.number for order in orders), default=0)
+
+    def orders(self, after: int = 0) -> list[Order]:
+        """What is to be done, but for that up to number `after`; by number."""
+        with self._alone():
+            return [order for order in self._orders() if order.number > after]
+
+    def did(self, number: int, failure: str = "") -> None:
+        """Let the others know that this worker has carried out all orders up to `number`.
+
+        `failure` is why it could not do the last of them.
+        """
+        with self._alone():
+            failures = {**self._record.failures, str(number): failure} if failure else None
+            if failures is not None:
+                kept = list(failures.items())[-_REMEMBERED:]
+                self._record = self._record._replace(failures=dict(kept))
+            self._record = self._record._replace(done=number)
+            if self._slot is not None:
+                self._write()
+
+    def outcome(self, number: int) -> list[str] | None:
+        """Why workers could not carry out an order; None while some have not tried."""
+        with self._alone():
+            live = self._live()
+        if any(one.done < number for one in live):
+            return None
+        return [one.failures[str(number)] for one in live if str(number) in one.failures]
 
     def unready(self) -> str | None:
         """Why not all workers are up, as a sentence; None when they are."""
@@ -107,6 +179,11 @@ class Crew:
         if not missing:
             return None
         return f"{missing} of {total} workers {'is' if missing == 1 else 'are'} not ready"
+
+    def any_ready(self) -> bool:
+        """Whether somebody could answer in this worker's place."""
+        with self._alone():
+            return any(record.ready for record in self._live())
 
     def bury(self) -> None:
         """Take the dead out of the figures that say how things stand now."""
@@ -136,9 +213,23 @@ class Crew:
         os.close(file)
         return False
 
-    def _write(self, record: _Record) -> None:
-        os.ftruncate(self._file, 0)
-        os.pwrite(self._file, json.dumps(record).encode(), 0)
+    def _write(self) -> None:
+        data = json.dumps(self._record).encode()
+        os.pwrite(self._file, data, 0)  # before it is cut: whoever looks in between sees something
+        os.ftruncate(self._file, len(data))
+
+    def _put(self, name: str, value: object) -> None:
+        """Write it whole, or not at all."""
+        temporary = self._folder / f"{name}.tmp"
+        temporary.write_text(json.dumps(value), encoding="utf-8")
+        temporary.replace(self._folder / name)
+
+    def _orders(self) -> list[Order]:
+        try:
+            found = json.loads((self._folder / _ORDERS).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return []
+        return [Order(*each) for each in found]
 
     def _live(self) -> list[_Record]:
         """What those say who live; the slots and gauges of others are cleared away."""

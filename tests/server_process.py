@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -30,10 +31,11 @@ class Running(NamedTuple):
     process: subprocess.Popen[bytes]
     port: int
     log: Path
+    trusted: ssl.SSLContext | None = None  # by whom; None: it does not speak TLS
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http{'' if self.trusted is None else 's'}://127.0.0.1:{self.port}"
 
     def workers(self) -> dict[int, int]:
         """The process of each slot, where the server has more than one."""
@@ -49,7 +51,9 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(mode: Mode, models: Path, log: Path, *arguments: str) -> Iterator[Running]:
+def running(
+    mode: Mode, models: Path, log: Path, *arguments: str, verify: ssl.SSLContext | None = None
+) -> Iterator[Running]:
     """A server that is ready, until the block ends; it must end well, if it has not yet."""
     port = free_port()
     bare = ["--bare"] if mode == "bare" else []
@@ -62,7 +66,7 @@ def running(mode: Mode, models: Path, log: Path, *arguments: str) -> Iterator[Ru
             stdout=file,
             stderr=file,
         )
-    server = Running(process, port, log)
+    server = Running(process, port, log, verify)
     try:
         until(lambda: status(server, "/readyz") == 200, _READY_S)
         yield server
@@ -82,7 +86,8 @@ def status(server: Running, path: str) -> int:
     """What a GET is answered with on a connection of its own; 0 where nobody answers."""
     assert server.process.poll() is None, server.log.read_text()
     try:
-        return httpx.get(server.url + path, timeout=5).status_code
+        verify = server.trusted or True
+        return httpx.get(server.url + path, timeout=5, verify=verify).status_code
     except httpx.TransportError:
         return 0
 

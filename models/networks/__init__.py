@@ -3,15 +3,16 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from torch import nn
 
 from models.config import ModelConfig
 from models.errors import BadConfig, UnknownName
-from models.networks import dcgan, mlp
+from models.networks import aegan, dcgan, mlp, resnet
 from models.networks.autoencoder import PairAutoencoder
 from models.networks.blocks import spectrally_normalised
+from models.networks.gaussian import PARTS, GaussianEncoder
 from models.networks.heads import SCORES, Autoencoder, Embedding, Head, Projections, Untouched
 from models.networks.joint import Critic, Identity, JointCritic, JointEmbedding, JointProjections
 
@@ -25,6 +26,7 @@ class Family:
     features: Callable[[ModelConfig], tuple[nn.Module, int]]
     decoder: Callable[[ModelConfig], nn.Module]  # of an autoencoding critic, from model.latent
     joint_width: Callable[[ModelConfig], tuple[int, int]]  # units of the z part, of the joint part
+    code_features: Callable[[ModelConfig], tuple[nn.Module, int]]  # as features, of codes
 
 
 def _image(model: ModelConfig) -> tuple[int, int, int]:
@@ -39,8 +41,14 @@ def _vector(model: ModelConfig) -> int:
     return model.vector
 
 
-def _dcgan_features(model: ModelConfig) -> tuple[nn.Module, int]:
-    part = dcgan.ImageFeatures(image=_image(model), width=model.width)
+def _code_features(model: ModelConfig) -> tuple[nn.Module, int]:
+    width = 16 * model.width if model.image else model.width
+    part = mlp.VectorFeatures(vector=model.latent, width=width)
+    return part, part.size
+
+
+def _dense_features(model: ModelConfig) -> tuple[nn.Module, int]:
+    part = aegan.CodeFeatures(latent=model.latent)
     return part, part.size
 
 
@@ -49,25 +57,61 @@ def _mlp_features(model: ModelConfig) -> tuple[nn.Module, int]:
     return part, part.size
 
 
+_LEAVE_OUT: Final = "leave model.upsampling out"
+_Networks = TypeVar("_Networks", dcgan.ImageFeatures, resnet.ImageFeatures, aegan.ImageFeatures)
+
+
+def _of_images(
+    encoder: type[nn.Module],
+    generator: type[nn.Module],
+    features: type[_Networks],
+    code_features: Callable[[ModelConfig], tuple[nn.Module, int]],
+    **more: Callable[[ModelConfig], Any],
+) -> Family:
+    """A family whose classes take image, width, latent and prior.
+
+    `more` are arguments of G's alone, each worked out from the config.
+    """
+
+    def seen(model: ModelConfig) -> tuple[nn.Module, int]:
+        part = features(image=_image(model), width=model.width)
+        return part, part.size
+
+    def drawn(model: ModelConfig) -> nn.Module:
+        own = {name: value(model) for name, value in more.items()}
+        if "upsampling" not in own and model.upsampling != "transposed":
+            raise BadConfig(f"network {model.network} doubles pixels its own way: {_LEAVE_OUT}")
+        return generator(image=_image(model), width=model.width, latent=model.latent, **own)
+
+    return Family(
+        encoder=lambda m: encoder(image=_image(m), width=m.width, latent=m.latent, prior=m.prior),
+        generator=drawn,
+        features=seen,
+        decoder=lambda m: dcgan.ImageDecoder(image=_image(m), width=m.width, code=m.latent),
+        joint_width=lambda m: (8 * m.width, 16 * m.width),
+        code_features=code_features,
+    )
+
+
 def _mlp_generator(model: ModelConfig) -> nn.Module:
     if model.upsampling != "transposed":
-        raise BadConfig("network mlp has no pixels to double: leave model.upsampling out")
+        raise BadConfig(f"network mlp has no pixels to double: {_LEAVE_OUT}")
     return mlp.Generator(vector=_vector(model), width=model.width, latent=model.latent)
 
 
 FAMILIES: Final[Mapping[str, Family]] = MappingProxyType(
     {
-        "dcgan": Family(
-            encoder=lambda m: dcgan.Encoder(
-                image=_image(m), width=m.width, latent=m.latent, prior=m.prior
-            ),
-            generator=lambda m: dcgan.Generator(
-                image=_image(m), width=m.width, latent=m.latent, upsampling=m.upsampling
-            ),
-            features=_dcgan_features,
-            decoder=lambda m: dcgan.ImageDecoder(image=_image(m), width=m.width, code=m.latent),
-            joint_width=lambda m: (8 * m.width, 16 * m.width),
+        "dcgan": _of_images(
+            dcgan.Encoder,
+            dcgan.Generator,
+            dcgan.ImageFeatures,
+            _code_features,
+            upsampling=lambda m: m.upsampling,
         ),
+        "resnet": _of_images(
+            resnet.Encoder, resnet.Generator, resnet.ImageFeatures, _code_features
+        ),
+        "aegan": _of_images(aegan.Encoder, aegan.Generator, aegan.ImageFeatures, _dense_features),
         "mlp": Family(
             encoder=lambda m: mlp.Encoder(
                 vector=_vector(m), width=m.width, latent=m.latent, prior=m.prior
@@ -76,6 +120,7 @@ FAMILIES: Final[Mapping[str, Family]] = MappingProxyType(
             features=_mlp_features,
             decoder=lambda m: mlp.Generator(vector=_vector(m), width=m.width, latent=m.latent),
             joint_width=lambda m: (m.width, m.width),
+            code_features=_code_features,
         ),
     }
 )
@@ -89,8 +134,13 @@ def find(name: str) -> Family:
 
 
 def build_encoder(model: ModelConfig) -> nn.Module:
-    """E with fresh weights."""
-    return find(model.network).encoder(model)
+    """E with fresh weights; where `model.stochastic`, a GaussianEncoder."""
+    build = find(model.network).encoder
+    if model.stochastic:
+        encoder: nn.Module = GaussianEncoder(build(replace(model, latent=PARTS * model.latent)))
+    else:
+        encoder = build(model)
+    return spectrally_normalised(encoder) if model.encoder_norm == "spectral" else encoder
 
 
 def build_generator(model: ModelConfig) -> nn.Module:
@@ -101,17 +151,33 @@ def build_generator(model: ModelConfig) -> nn.Module:
 def build_image_critic(model: ModelConfig) -> nn.Module:
     """A critic of x alone, [B, ...] to [B]."""
     model = _critics_own(model)
-    return _finished(Critic(*find(model.network).features(model)), model)
+    features = find(model.network).features(model)
+    return _finished(Critic(*features, minibatch=model.critic_minibatch), model)
 
 
 def build_latent_critic(model: ModelConfig) -> nn.Module:
     """A critic of z alone, [B, Z] to [B]."""
     model = _critics_own(model)
-    width = 16 * model.width if model.image else model.width
-    features = mlp.VectorFeatures(vector=model.latent, width=width)
     norm = model.latent_critic_norm
     own = model if norm == "same" else replace(model, critic_norm=norm)
-    return _finished(Critic(features, features.size), own)
+    return _finished(Critic(*find(model.network).code_features(model)), own)
+
+
+def build_image_pair_critic(model: ModelConfig) -> nn.Module:
+    """A critic of two items side by side along axis 1, [B, 2C, H, W] or [B, 2D] to [B]."""
+    model = _critics_own(model)
+    if model.image is not None:
+        height, breadth, channels = model.image
+        doubled = replace(model, image=(height, breadth, 2 * channels))
+    else:
+        doubled = replace(model, vector=2 * _vector(model))
+    features = find(model.network).features(doubled)
+    return _finished(Critic(*features, minibatch=model.critic_minibatch), model)
+
+
+def build_latent_pair_critic(model: ModelConfig) -> nn.Module:
+    """A critic of two codes side by side, [B, 2Z] to [B]."""
+    return build_latent_critic(replace(model, latent=2 * model.latent))
 
 
 def build_joint_critic(model: ModelConfig, head: Head = SCORES) -> nn.Module:
@@ -126,7 +192,7 @@ def _joint(model: ModelConfig, head: Head) -> nn.Module:
     family = find(model.network)
     features, x_size = family.features(model)
     z_width, joint = family.joint_width(model)
-    sizes = {"latent": model.latent, "width": z_width, "joint": joint}
+    sizes: dict[str, int] = {"latent": model.latent, "width": z_width, "joint": joint}
     match head:
         case Embedding():
             return JointEmbedding(features, x_size, **sizes, size=head.features)
@@ -135,7 +201,7 @@ def _joint(model: ModelConfig, head: Head) -> nn.Module:
         case Autoencoder():
             return PairAutoencoder(features, x_size, **sizes, decoder=family.decoder(model))
         case _:
-            return JointCritic(features, x_size, **sizes)
+            return JointCritic(features, x_size, **sizes, minibatch=model.critic_minibatch)
 
 
 def _critics_own(model: ModelConfig) -> ModelConfig:

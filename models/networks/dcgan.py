@@ -39,21 +39,23 @@ class Pyramid:
         return self.base[0] * self.base[1] * self.channels[-1]
 
 
-def pyramid(image: tuple[int, int, int], width: int) -> Pyramid:
-    """The pyramid for images of [height, width, channels].
+def pyramid(
+    image: tuple[int, int, int], width: int, *, network: str = "dcgan", smallest: int = SMALLEST
+) -> Pyramid:
+    """The pyramid for images of [height, width, channels]; `network` is who asks.
 
-    Raises BadConfig when a side is outside 16..256 or cannot be halved down to 4..7 pixels.
+    Raises BadConfig when a side is outside smallest..256 or cannot be halved down to 4..7 pixels.
     """
     height, breadth, _ = image
-    if not all(SMALLEST <= side <= LARGEST for side in (height, breadth)):
+    if not all(smallest <= side <= LARGEST for side in (height, breadth)):
         raise BadConfig(
-            f"dcgan takes {SMALLEST} to {LARGEST} pixels a side, got {height}x{breadth}"
+            f"{network} takes {smallest} to {LARGEST} pixels a side, got {height}x{breadth}"
         )
     levels = (min(height, breadth) // 4).bit_length() - 1
     if height % 2**levels or breadth % 2**levels:
         step = 2**levels
         raise BadConfig(
-            f"dcgan halves a {height}x{breadth} image {levels} times: "
+            f"{network} halves a {height}x{breadth} image {levels} times: "
             f"both sides must be multiples of {step}"
         )
     channels = tuple(width * min(2**i, MAX_MULTIPLE) for i in range(levels))

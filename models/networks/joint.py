@@ -7,20 +7,23 @@ of pairs may end in an embedding instead, [B, D].
 import torch
 from torch import Tensor, nn
 
+from models.config import Minibatch
 from models.networks.blocks import SLOPE, Orthonormal
+from models.networks.minibatch import among
 
 
 class Critic(nn.Module):
     """Score of one thing: features of it, then one number."""
 
-    def __init__(self, features: nn.Module, size: int) -> None:
+    def __init__(self, features: nn.Module, size: int, *, minibatch: Minibatch = "none") -> None:
         super().__init__()
         self.features = features
-        self.score = nn.Linear(size, 1)
+        self.among, extra = among(minibatch, size)
+        self.score = nn.Linear(size + extra, 1)
 
     def forward(self, sample: Tensor) -> Tensor:
         """Raw scores [B]."""
-        scores: Tensor = self.score(self.features(sample)).squeeze(1)
+        scores: Tensor = self.score(self.among(self.features(sample))).squeeze(1)
         return scores
 
 
@@ -55,14 +58,22 @@ class JointCritic(PairFeatures):
     """Score of a pair."""
 
     def __init__(
-        self, x_features: nn.Module, x_size: int, *, latent: int, width: int, joint: int
+        self,
+        x_features: nn.Module,
+        x_size: int,
+        *,
+        latent: int,
+        width: int,
+        joint: int,
+        minibatch: Minibatch = "none",
     ) -> None:
         super().__init__(x_features, x_size, latent=latent, width=width, joint=joint)
-        self.score = nn.Linear(joint, 1)
+        self.among, extra = among(minibatch, joint)
+        self.score = nn.Linear(joint + extra, 1)
 
     def forward(self, x: Tensor, z: Tensor) -> Tensor:
         """Raw scores [B]; real pairs (x, E(x)) should score high."""
-        scores: Tensor = self.score(self.features(x, z)).squeeze(1)
+        scores: Tensor = self.score(self.among(self.features(x, z))).squeeze(1)
         return scores
 
 

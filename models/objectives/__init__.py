@@ -5,7 +5,6 @@ Three families by what they read from a critic of pairs: scores [B], embeddings 
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 
@@ -30,7 +29,6 @@ from models.objectives import (
     wgan,
 )
 from models.objectives.objective import Objective
-from models.objectives.score import ScoreObjective
 
 OBJECTIVES: Final[Mapping[str, Objective]] = MappingProxyType(
     {
@@ -62,12 +60,6 @@ def find(name: str) -> Objective:
     return OBJECTIVES[name]
 
 
-def build(config: Config, *, smoothing: float) -> Objective:
-    """The objective a config names, with its settings; `smoothing` is of the critic's targets.
-
-    Raises UnknownName or BadConfig.
-    """
-    objective = find(config.model.objective).with_settings(config.objective)
-    if isinstance(objective, ScoreObjective):
-        return replace(objective, smoothing=smoothing)
-    return objective
+def build(config: Config) -> Objective:
+    """The objective a config names, with its settings.  Raises UnknownName or BadConfig."""
+    return find(config.model.objective).with_settings(config.objective)

@@ -12,19 +12,22 @@ from torch.nn.functional import softplus
 from models.objectives.score import ScoreObjective
 
 
-def critic_loss(*, real: Tensor, fake: Tensor, smoothing: float = 0.0) -> Tensor:
-    """Mean cross-entropy of reals against 1 - smoothing plus that of fakes against smoothing.
+def critic_loss(
+    *, real: Tensor, fake: Tensor, smoothing: float = 0.0, smoothing_real: float = 0.0
+) -> Tensor:
+    """Mean cross-entropy of reals and of fakes against 1 and 0, or targets moved from there.
 
     Args:
         real: Raw scores of real pairs, [B].
         fake: Raw scores of fake pairs, [B'].
-        smoothing: Two-sided label smoothing (Salimans et al. 2016, arXiv:1606.03498, section 3.4,
-            smooth only the reals); 0.05 makes the targets 0.95 and 0.05.
+        smoothing: Two-sided label smoothing: 0.05 makes the targets 0.95 and 0.05.
+        smoothing_real: One-sided label smoothing, of the reals' target beside that (Salimans et
+            al. 2016, arXiv:1606.03498, section 3.4): 0.1 makes the targets 0.9 and 0.
     Returns:
         Scalar, in nats.
     """
     # -t log s(c) - (1 - t) log(1 - s(c)) = softplus(c) - t c
-    real_loss = softplus(-real) + smoothing * real
+    real_loss = softplus(-real) + (smoothing + smoothing_real) * real
     fake_loss = softplus(fake) - smoothing * fake
     return real_loss.mean() + fake_loss.mean()
 

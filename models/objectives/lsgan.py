@@ -9,12 +9,15 @@ from torch import Tensor
 from models.objectives.score import ScoreObjective
 
 
-def critic_loss(*, real: Tensor, fake: Tensor, smoothing: float = 0.0) -> Tensor:
-    """Half the mean square of reals about 1 - smoothing plus that of fakes about smoothing.
+def critic_loss(
+    *, real: Tensor, fake: Tensor, smoothing: float = 0.0, smoothing_real: float = 0.0
+) -> Tensor:
+    """Half the mean square of reals about their target plus that of fakes about theirs.
 
-    [B] and [B'] to a scalar.
+    [B] and [B'] to a scalar.  The targets are 1 - smoothing - smoothing_real and smoothing.
     """
-    return ((real - 1 + smoothing).square().mean() + (fake - smoothing).square().mean()) / 2
+    target = 1 - smoothing - smoothing_real
+    return ((real - target).square().mean() + (fake - smoothing).square().mean()) / 2
 
 
 def generator_loss(*, fake: Tensor) -> Tensor:

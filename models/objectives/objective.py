@@ -61,6 +61,12 @@ class Objective(ABC):
             raise BadConfig(f"this objective has no settings, [objective] has {sorted(settings)}")
         return self
 
+    def with_targets(self, *, smoothing: float, smoothing_real: float) -> Self:
+        """The same game with the critic's targets moved, where it has any; models.choices sees
+        to it that nothing is moved where there are none.
+        """
+        return self
+
     def after(self, figures: Mapping[str, Tensor]) -> Self:
         """The objective after a critic's step on which it gave these figures."""
         return self

@@ -9,14 +9,24 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from models.config import Config
-from models.errors import BadConfig, UnknownName
+from models.errors import UnknownName
 from models.networks.heads import SCORES, Head
-from models.pairings import aegan, bigan
+from models.pairings import aae, aegan, alad, ali, bigan, fanogan, mrgan, schedule, vaegan
 from models.pairings.pairing import Pairing
+from models.pairings.schedule import Schedule
 from models.regularisers import Regularisers
 
 PAIRINGS: Final[Mapping[str, type[Pairing[Any]]]] = MappingProxyType(
-    {"bigan": bigan.BiGAN, "aegan": aegan.AEGAN}
+    {
+        "bigan": bigan.BiGAN,
+        "ali": ali.ALI,
+        "alad": alad.ALAD,
+        "aegan": aegan.AEGAN,
+        "aae": aae.AAE,
+        "vaegan": vaegan.VAEGAN,
+        "mrgan": mrgan.MRGAN,
+        "fanogan": fanogan.FAnoGAN,
+    }
 )
 
 
@@ -27,19 +37,18 @@ def find(name: str) -> type[Pairing[Any]]:
     return PAIRINGS[name]
 
 
-def weights(config: Config) -> dict[str, float]:
-    """The weights of a config's pairing, its own defaults where the config has none.
+def schedules(config: Config) -> dict[str, Schedule]:
+    """The weights of a config's pairing over time, its own defaults where the config has none.
 
     Raises UnknownName for a weight that is not there, BadConfig for one below 0.
     """
     name = config.model.pairing
     defaults = find(name).default_weights
-    for key, value in config.weights.items():
+    for key in config.weights:
         if key not in defaults:
             raise UnknownName(f"weight of pairing {name}", key, defaults)
-        if value < 0:
-            raise BadConfig(f"weights.{key} must not be negative, got {value}")
-    return {**defaults, **config.weights}
+    chosen = {**defaults, **config.weights}
+    return {key: schedule.parse(key, value) for key, value in chosen.items()}
 
 
 def build(config: Config, regularisers: Regularisers, head: Head = SCORES) -> Pairing[Any]:
@@ -47,4 +56,4 @@ def build(config: Config, regularisers: Regularisers, head: Head = SCORES) -> Pa
 
     Raises UnknownName or BadConfig.  What does not go together is refused in models.choices.
     """
-    return find(config.model.pairing)(weights(config), regularisers, head)
+    return find(config.model.pairing)(schedules(config), regularisers, head)

@@ -6,8 +6,8 @@ reconstructed: 10 times the mean |x - G(E(x))| and 5 times the mean (z - E(G(z))
 labels are 0.95 and 0.05; G and E aim at 1.  Real and fake samples weigh the same, although there
 are twice as many fakes (the author's code doubles the reals instead).
 
-Ours, off by default: D_x may see less of G(E(x)), down to nothing, and G may be spared the
-gradient of E(G(z)), so that E learns to read samples and G need not write z visibly into them.
+Ours, off by default: D_x may see less of G(E(x)), down to nothing, and G or E may be spared the
+gradient of E(G(z)): spared, G need not write z visibly into its samples for E to read.
 
 Deviation: one update of the critics and one of G and E on the same batch, where the author
 alternates four of each on fresh data.
@@ -23,9 +23,13 @@ from torch import Tensor, nn
 from models import networks
 from models.config import ModelConfig
 from models.objectives.score import ScoreObjective
-from models.pairings.pairing import Losses, Pairing, Pass
+from models.pairings.contest import Contest
+from models.pairings.cycles import SHARES, both_cycles
+from models.pairings.image_game import image_features
+from models.pairings.pairing import Critics, Pairing, Pass, Turn, given
 from models.pairings.reconstruction import image_loss, latent_loss
-from models.regularisers.r1_penalty import r1_penalty
+from models.pairings.scores import against_two, scores
+from models.pairings.terms import Term, Terms
 
 
 class AEGAN(Pairing[ScoreObjective]):
@@ -38,11 +42,12 @@ class AEGAN(Pairing[ScoreObjective]):
             "critic_image": 1.0,  # each adversarial term of D_x
             "critic_latent": 1.0,  # each adversarial term of D_z
             "critic_reconstruction": 1.0,  # of G(E(x)) beside G(z) in both sides' terms of D_x
-            "cycle_to_generator": 1.0,  # how much of the gradient of E(G(z)) reaches G; 0: none
+            **SHARES,
             "smoothing": 0.05,  # the critics' targets are 1 - smoothing and smoothing
+            "smoothing_real": 0.0,  # taken off the reals' target beside that
         }
     )
-    has_joint_critic: ClassVar[bool] = False
+    has: ClassVar[Critics] = Critics(image=True, latent=True)
 
     def build_critics(self, model: ModelConfig) -> nn.ModuleDict:
         """`image`: [B, ...] to [B]; `latent`: [B, Z] to [B]."""
@@ -53,80 +58,58 @@ class AEGAN(Pairing[ScoreObjective]):
             }
         )
 
-    def forward(self, encoder: nn.Module, generator: nn.Module, x: Tensor, z: Tensor) -> Pass:
-        """All four: E(x), G(z), G(E(x)), E(G(z)).
-
-        G sees prior draws and codes in one batch, so that its BatchNorm statistics are those of
-        the mixture it serves later; apart, each half would be normalised by its own.
-        """
+    def forward(
+        self, encoder: nn.Module, generator: nn.Module, x: Tensor, z: Tensor, rng: torch.Generator
+    ) -> Pass:
+        """All four: E(x), G(z), G(E(x)), E(G(z))."""
         code = encoder(x)
-        sample, reconstruction = generator(torch.cat([z, code])).chunk(2)
-        cycle = encoder(_let_back(sample, self.weights["cycle_to_generator"]))
+        sample, reconstruction, cycle = both_cycles(encoder, generator, z, code, self.weights)
         return Pass(x=x, z=z, code=code, sample=sample, reconstruction=reconstruction, cycle=cycle)
 
-    def critic_loss(
-        self,
-        critics: nn.ModuleDict,
-        batch: Pass,
-        objective: ScoreObjective,
-        rng: torch.Generator,
-        *,
-        update: int = 0,
-    ) -> Losses:
-        """Each critic against both of its fakes; R1 is for the critic of images."""
-        reconstruction, cycle = _both(batch)
-        smoothing, share = self.weights["smoothing"], self.weights["critic_reconstruction"]
-        shown = [batch.x, batch.sample, *([reconstruction] if share else [])]
-        real, sample, *again = critics["image"](torch.cat(shown)).chunk(len(shown))
-        image = objective.critic_loss(real=real, fake=sample, smoothing=smoothing)
-        if again:
-            other = objective.critic_loss(real=real, fake=again[0], smoothing=smoothing)
-            image = (image + share * other) / (1 + share)
-        real, *fakes = critics["latent"](torch.cat([batch.z, batch.code, cycle])).chunk(3)
-        latent = objective.critic_loss(real=real, fake=torch.cat(fakes), smoothing=smoothing)
-        losses = {"critic_image": image, "critic_latent": latent}
-        total = image + latent
-        r1 = self.regularisers.r1
-        if r1 and (factor := r1.factor(update)):
-            losses["r1"] = r1_penalty(critics["image"], batch.x)
-            total = total + factor * losses["r1"]
-        return {**losses, "total": total}
-
-    def pair_loss(self, critics: nn.ModuleDict, batch: Pass, objective: ScoreObjective) -> Losses:
-        """Four adversarial terms and two reconstructions, all minimised by G and E together."""
-        reconstruction, cycle = _both(batch)
-        weights = self.weights
-        share = weights["critic_reconstruction"]
-        shown = [batch.sample, *([reconstruction] if share else [])]
-        samples, *again = critics["image"](torch.cat(shown)).chunk(len(shown))
-        codes, cycles = critics["latent"](torch.cat([batch.code, cycle])).chunk(2)
-        fools = objective.generator_loss
-        losses = {
-            "sample": fools(fake=samples),
-            "code": fools(fake=codes),
-            "cycle": fools(fake=cycles),
-            "image": image_loss(x=batch.x, reconstruction=reconstruction),
-            "latent": latent_loss(z=batch.z, cycle=cycle),
-        }
-        adversarial = losses["sample"]
-        if again:
-            losses["reconstruction"] = fools(fake=again[0])
-            adversarial = adversarial + share * losses["reconstruction"]
-        total = (
-            weights["critic_image"] * adversarial
-            + weights["critic_latent"] * (losses["code"] + losses["cycle"])
-            + weights["image"] * losses["image"]
-            + weights["latent"] * losses["latent"]
+    def critic_side(
+        self, critics: nn.ModuleDict, seen: Pass, objective: ScoreObjective, turn: Turn
+    ) -> tuple[Terms, list[Contest]]:
+        """Each critic against both of its fakes; r1 and dragan are for the critic of images."""
+        sample, code = given(seen.sample), given(seen.code)
+        image = against_two(
+            critics["image"],
+            objective,
+            x=seen.x,
+            sample=sample,
+            reconstruction=given(seen.reconstruction),
+            share=self.weights["critic_reconstruction"],
+            targets=self.targets,
         )
-        return {**losses, "total": total}
+        real, *fakes = scores(critics["latent"], seen.z, code, given(seen.cycle))
+        latent = objective.critic_loss(real=real, fake=torch.cat(fakes), **self.targets)
+        contests = [
+            Contest(critics["image"], (seen.x,), (sample,)),
+            Contest(critics["latent"], (seen.z,), (code,), name="latent", on_data=False),
+        ]
+        return {"critic_image": Term(image), "critic_latent": Term(latent)}, contests
 
+    def pair_side(
+        self, critics: nn.ModuleDict, batch: Pass, seen: Pass, objective: ScoreObjective
+    ) -> Terms:
+        """Four adversarial terms and two reconstructions, all minimised by G and E together."""
+        weights, fools = self.weights, objective.generator_loss
+        share = weights["critic_reconstruction"]
+        shown = [given(seen.sample), *([given(seen.reconstruction)] if share else [])]
+        samples, *again = scores(critics["image"], *shown)
+        codes, cycles = scores(critics["latent"], given(batch.code), given(batch.cycle))
+        image = image_loss(x=batch.x, reconstruction=given(batch.reconstruction))
+        terms = {
+            "sample": Term(fools(fake=samples), weights["critic_image"]),
+            "code": Term(fools(fake=codes), weights["critic_latent"]),
+            "cycle": Term(fools(fake=cycles), weights["critic_latent"]),
+            "image": Term(image, weights["image"]),
+            "latent": Term(latent_loss(z=batch.z, cycle=given(batch.cycle)), weights["latent"]),
+        }
+        if again:
+            loss = fools(fake=again[0])
+            terms["reconstruction"] = Term(loss, weights["critic_image"] * share)
+        return terms
 
-def _let_back(part: Tensor, share: float) -> Tensor:
-    """`part`, of whose gradient only a share flows back."""
-    return part if share == 1 else share * part + (1 - share) * part.detach()
-
-
-def _both(batch: Pass) -> tuple[Tensor, Tensor]:
-    if batch.reconstruction is None or batch.cycle is None:
-        raise ValueError("AEGAN's losses need G(E(x)) and E(G(z))")
-    return batch.reconstruction, batch.cycle
+    def features(self, critics: nn.ModuleDict, x: Tensor, z: Tensor) -> Tensor | None:
+        """Of the critic of images."""
+        return image_features(critics, x)

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any, Final, Literal, get_args
 
 from models.errors import BadConfig, UnknownName
+from models.regularisers.view import Change, InstanceNoise
 
 Form = Literal["norm", "squared"]
 
@@ -45,11 +46,27 @@ class Gradient:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Dragan:
+    """Settings of DRAGAN: the paper's weight is 10, its code's noise 0.5."""
+
+    weight: float
+    noise: float = 0.5  # of the deviation of x
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Clip:
     """Bounds of every weight of the critics: the paper's are -0.01 and 0.01."""
 
     low: float
     high: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Unrolled:
+    """Settings of unrolled critics: the paper's toys take 5 to 10 steps."""
+
+    steps: int
+    lr: float = 0.1  # of the plain gradient descent that is looked ahead
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,11 +77,23 @@ class Regularisers:
     gradient: Gradient | None = None
     clip: Clip | None = None
     r1: R1 | None = None
+    dragan: Dragan | None = None
+    feature_matching: float | None = None  # weight
+    latent_mmd: float | None = None  # weight
+    mismatch: float | None = None  # weight
+    instance_noise: InstanceNoise | None = None
+    augment: tuple[Change, ...] | None = None
+    unrolled: Unrolled | None = None
 
     @property
     def second_derivatives(self) -> bool:
         """Whether a critic learns from its own slope."""
-        return any((self.pairwise, self.gradient, self.r1))
+        return any((self.pairwise, self.gradient, self.r1, self.dragan))
+
+    @property
+    def holds_slope(self) -> bool:
+        """Whether anything keeps a critic's slope in bounds."""
+        return self.second_derivatives or self.clip is not None
 
 
 def parse(table: Mapping[str, Any]) -> Regularisers:
@@ -88,6 +117,52 @@ def _gradient(value: Any) -> Gradient | None:
     return Gradient(weight=weight) if weight else None
 
 
+def _dragan(value: Any) -> Dragan | None:
+    settings = _settings("dragan", value, ("weight", "noise"))
+    weight, noise = _weight("dragan", settings, 10.0), settings.get("noise", 0.5)
+    if isinstance(noise, bool) or not isinstance(noise, int | float) or not 0 < noise < math.inf:
+        raise BadConfig(f"regularisers.dragan.noise must be above 0, got {noise!r}")
+    return Dragan(weight=weight, noise=float(noise)) if weight else None
+
+
+def _instance_noise(value: Any) -> InstanceNoise | None:
+    if not isinstance(value, Mapping):
+        value = {"sigma": value}
+    settings = _settings("instance_noise", value, ("sigma", "steps"))
+    sigma = _weight("instance_noise", {"weight": settings.get("sigma")}, 0.0)
+    steps = _whole("instance_noise.steps", settings.get("steps", 0), 0)
+    return InstanceNoise(sigma=sigma, steps=steps) if sigma else None
+
+
+def _augment(value: Any) -> tuple[Change, ...] | None:
+    if not isinstance(value, list | tuple):
+        raise BadConfig(f"regularisers.augment must be a list of changes, got {value!r}")
+    for name in value:
+        if name not in get_args(Change):
+            raise UnknownName("change of regularisers.augment", str(name), get_args(Change))
+    return tuple(value) or None
+
+
+def _unrolled(value: Any) -> Unrolled | None:
+    if not isinstance(value, Mapping):
+        value = {"steps": value}
+    settings = _settings("unrolled", value, ("steps", "lr"))
+    steps = _whole("unrolled.steps", settings.get("steps"), 0)
+    lr = _number("unrolled", settings.get("lr", 0.1))
+    if lr <= 0:
+        raise BadConfig(f"regularisers.unrolled.lr must be above 0, got {lr:g}")
+    return Unrolled(steps=steps, lr=lr) if steps else None
+
+
+def _plain(name: str, default: float) -> Callable[[Any], float | None]:
+    """The parser of a regulariser that has a weight and nothing else."""
+
+    def parsed(value: Any) -> float | None:
+        return _weight(name, _settings(name, value, ("weight",)), default) or None
+
+    return parsed
+
+
 def _clip(value: Any) -> Clip | None:
     if isinstance(value, Mapping):
         settings = _settings("clip", value, ("low", "high"))
@@ -104,9 +179,7 @@ def _clip(value: Any) -> Clip | None:
 
 def _r1(value: Any) -> R1 | None:
     settings = _settings("r1", value, ("weight", "every"))
-    weight, every = _weight("r1", settings, 10.0), settings.get("every", 1)
-    if isinstance(every, bool) or not isinstance(every, int) or every < 1:
-        raise BadConfig(f"regularisers.r1.every must be a whole number from 1, got {every!r}")
+    weight, every = _weight("r1", settings, 10.0), _whole("r1.every", settings.get("every", 1), 1)
     return R1(weight=weight, every=every) if weight else None
 
 
@@ -126,12 +199,30 @@ def _weight(name: str, settings: Mapping[str, Any], default: float) -> float:
     return float(weight)
 
 
+def _whole(name: str, value: Any, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise BadConfig(f"regularisers.{name} must be a whole number from {least}, got {value!r}")
+    return value
+
+
 def _number(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise BadConfig(f"regularisers.{name} takes a number or {{ low, high }}, got {value!r}")
+        raise BadConfig(f"regularisers.{name} takes finite numbers, got {value!r}")
     return float(value)
 
 
 PARSERS: Final[Mapping[str, Callable[[Any], Any]]] = MappingProxyType(
-    {"pairwise": _pairwise, "gradient": _gradient, "r1": _r1, "clip": _clip}
+    {
+        "pairwise": _pairwise,
+        "gradient": _gradient,
+        "r1": _r1,
+        "dragan": _dragan,
+        "clip": _clip,
+        "feature_matching": _plain("feature_matching", 1.0),
+        "latent_mmd": _plain("latent_mmd", 10.0),
+        "mismatch": _plain("mismatch", 1.0),
+        "instance_noise": _instance_noise,
+        "augment": _augment,
+        "unrolled": _unrolled,
+    }
 )

@@ -6,24 +6,30 @@ slope is held (Binkowski et al. 2018, arXiv:1801.01401, equation 4; Bellemare et
 arXiv:1705.10743, algorithm 1).
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
-from models.objectives.objective import JointScore, Pair
 
-
-def gradient_penalty(score: JointScore, *, real: Pair, fake: Pair, rng: torch.Generator) -> Tensor:
+def gradient_penalty(
+    score: Callable[..., Tensor],
+    *,
+    real: tuple[Tensor, ...],
+    fake: tuple[Tensor, ...],
+    rng: torch.Generator,
+) -> Tensor:
     """The mean square of (length of the slope - 1) at one place between each two pairs.
 
     Args:
-        score: ([B, ...], [B, Z]) to numbers [B], each a function of its own pair.
-        real: x [B, ...] with E(x) [B, Z].
-        fake: G(z), shaped as x, with z.  No gradient flows back into E or G.
-        rng: Draws one mixing weight per pair, the same for x and z.
+        score: Of as many parts as there are, to numbers [B], each a function of its own row.
+        real: The parts of what counts as real, each [B, ...]: x with E(x), or one of them.
+        fake: Shaped as real: G(z) with z.  No gradient flows back into E or G.
+        rng: Draws one mixing weight per row, the same for all parts.
     Returns:
-        Scalar, not yet weighted.  The length is one L2 norm over x and z together.
+        Scalar, not yet weighted.  The length is one L2 norm over all parts together.
     """
-    mix = torch.rand(len(real.x), generator=rng, device=real.x.device)
+    mix = torch.rand(len(real[0]), generator=rng, device=real[0].device)
     places = [_between(a, b, mix) for a, b in zip(real, fake, strict=True)]
     slopes = torch.autograd.grad(score(*places).sum(), places, create_graph=True)
     length = torch.cat([slope.float().flatten(1) for slope in slopes], dim=1).norm(dim=1)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+SPECTRAL_VECTORS = ("_u", "_v")  # buffers of torch's spectral_norm
 
 
 @torch.no_grad()
@@ -13,35 +14,52 @@ def average_into(average: nn.Module, network: nn.Module, *, decay: float, step: 
     """Move `average` towards `network`, in place, after update `step` (counted from 1).
 
     The decay warms up as min(decay, (1 + step) / (10 + step)): without it a decay of 0.999 still
-    shows the first weights after a thousand steps.
+    shows the first weights after a thousand steps.  The vectors by which spectral norm measures a
+    weight are taken over as they are: they have no mean, and follow the weight closely.
     """
     keep = min(decay, (1 + step) / (10 + step))
     ours: list[Tensor] = list(average.parameters())
     theirs: list[Tensor] = list(network.parameters())
     torch._foreach_lerp_(ours, theirs, 1 - keep)
+    measured = dict(network.named_buffers())
+    for name, buffer in average.named_buffers():
+        if name.rpartition(".")[2] in SPECTRAL_VECTORS:
+            buffer.copy_(measured[name])
 
 
 @torch.no_grad()
 def estimate_batchnorm(
-    encoder: nn.Module, generator: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]
+    encoder: nn.Module,
+    generator: nn.Module | None,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    *,
+    codes: bool = True,
 ) -> None:
     """Set E's and G's running statistics to their means over `batches` of (x, z), in place.
 
+    Without a generator only E's.
+
     Averaged weights never ran in training mode, so their statistics must be measured afresh
     (Donahue et al.'s BiGAN code does so over 1,000 batches before it evaluates).  G sees prior
-    draws and codes alike, because it serves both.  Leaves both networks in eval mode.
+    draws and codes alike, because it serves both; no `codes` where E was not trained yet.  Leaves
+    both networks in eval mode.
     """
-    norms = [m for net in (encoder, generator) for m in net.modules() if isinstance(m, NORMS)]
+    networks = [encoder, generator] if generator else [encoder]
+    norms = [m for network in networks for m in network.modules() if isinstance(m, NORMS)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # a plain mean over all batches
-    encoder.train()
-    generator.train()
+    for network in networks:
+        network.eval()
+    for norm in norms:  # they alone: spectral norm would turn its vectors too
+        norm.train()
     if norms:
         for x, z in batches:
-            generator(torch.cat([z, encoder(x)]))
+            code = encoder(x)
+            if generator:
+                generator(torch.cat([z, code]) if codes else z)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
-    encoder.eval()
-    generator.eval()
+    for network in networks:
+        network.eval()

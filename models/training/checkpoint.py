@@ -58,6 +58,7 @@ def save(run: Path, trainer: Trainer, *, seconds: float) -> Path:
         "step": trainer.step,
         "seconds": seconds,
         "objective": trainer.objective.saved(),
+        "polishing": trainer.polishing,
         **{name: each.state_dict() for name, each in trainer.optimisers().items()},
     }
     torch.save(state, partial / "state.pt")
@@ -96,9 +97,11 @@ def restore(run: Path, trainer: Trainer) -> float:
         _fill(module, prefix, weights, folder)
     state = _state(folder, trainer.device)
     for name, optimiser in trainer.optimisers().items():
-        optimiser.load_state_dict(state[name])
+        if name != "polish_optimiser" or name in state:  # polishing may be asked for on a resume
+            optimiser.load_state_dict(state[name])
     # a checkpoint of before objectives had a state holds none
     trainer.objective = trainer.objective.restored(state.get("objective", {}))
+    trainer.polishing = state.get("polishing", False)
     trainer.step = state["step"]
     return float(state["seconds"])
 

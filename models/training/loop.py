@@ -16,7 +16,7 @@ from models.config import Config
 from models.datasets import Dataset, load, load_vectors
 from models.datasets.dataset import Progress, silent
 from models.errors import BadConfig, DataError, Diverged, RunError
-from models.pairings.pairing import Losses
+from models.pairings.terms import Losses
 from models.training import checkpoint, health, log, pictures
 from models.training.batches import Batches, draw_prior, rng_for
 from models.training.step import Trainer
@@ -155,7 +155,7 @@ class Run:
         while trainer.step < train.steps:
             losses = trainer.update(self.batches)
             step, last = trainer.step, trainer.step == train.steps
-            self._items += self.batches.batch * train.critic_steps
+            self._items += self.batches.batch * trainer.turns
             unchecked.append((step, losses))
             logs = last or step % train.log_every == 0
             saves = last or step % train.checkpoint_every == 0

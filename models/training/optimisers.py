@@ -7,7 +7,7 @@ from torch import nn
 
 from models.config import Optimiser, TrainConfig
 from models.networks.blocks import Orthonormal
-from models.pairings.pairing import Losses
+from models.pairings.terms import Losses
 from models.regularisers import Regularisers
 from models.regularisers.weight_clip import clip
 

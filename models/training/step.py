@@ -1,7 +1,6 @@
 """One update of a run: critics first, then G and E.  No files, no clock, no logger."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from copy import deepcopy
 from typing import TypeVar
 
@@ -10,11 +9,16 @@ from torch import nn
 
 from models import choices, networks, objectives, pairings, regularisers
 from models.config import Config
+from models.networks.holding import held
 from models.objectives.objective import Objective
-from models.pairings.pairing import Losses, Pass
+from models.pairings.pairing import Pass, Turn
+from models.pairings.terms import Losses
+from models.regularisers.view import changed, noisy
 from models.training import optimisers
 from models.training.averaging import average_into, estimate_batchnorm
 from models.training.batches import Batches, draw_prior, rng_for, seed_of
+from models.training.polish import polish_loss
+from models.training.unrolling import unrolled_loss
 
 BATCHNORM_BATCHES = 50
 _Network = TypeVar("_Network", bound=nn.Module)
@@ -31,8 +35,7 @@ class Trainer:
         self.config = config = choices.resolve(config)
         self.device = device
         self.regularisers = regularisers.parse(config.regularisers)
-        smoothing = pairings.weights(config).get("smoothing", 0.0)
-        self.objective: Objective = objectives.build(config, smoothing=smoothing)
+        self.objective: Objective = objectives.build(config)
         self.pairing = pairings.build(config, self.regularisers, self.objective.head)
         with torch.random.fork_rng(devices=[]):  # modules initialise from the global generator
             torch.manual_seed(seed_of(config.train.seed, "weights", 0))
@@ -46,21 +49,42 @@ class Trainer:
         pair = [*self.encoder.parameters(), *self.generator.parameters()]
         self.pair_optimiser = optimisers.of_pair(pair, config.train)
         self.critic_optimiser = optimisers.of_critics(self.critics.parameters(), config.train)
+        self.polish_optimiser = optimisers.of_pair(self.encoder.parameters(), config.train)
         if config.train.compile:
             for network in (self.encoder, self.generator, *self.critics.values()):
                 network.compile()
         self.step = 0
+        self.polishing = False
+
+    @property
+    def turns(self) -> int:
+        """Batches that the update just done has seen."""
+        return 1 if self.polishing else self.config.train.critic_steps
 
     def update(self, batches: Batches) -> Losses:
-        """One update of G and E after `critic_steps` of the critics.
+        """One update of G and E after `critic_steps` of the critics, or one that polishes E.
 
         Returns:
-            Detached scalars by name, as "critic/NAME" and "pair/NAME"; without a critic, or while
-            it warms up, only one of the two.
+            Detached scalars by name, as "critic/NAME" and "pair/NAME"; without a critic, while it
+            warms up, or while E is polished, only one of the two.
         """
         train = self.config.train
-        rng = rng_for(train.seed, "update", self.step, self.device)
         self._set_rates()
+        if self.step >= train.steps - train.polish:
+            losses = self._polish(batches)
+        else:
+            losses = self._play(batches)
+        self.step += 1
+        begun = train.steps - train.polish if self.polishing else 0
+        for average, network in self._averages():
+            average_into(average, network, decay=train.ema, step=self.step - begun)
+        return losses
+
+    def _play(self, batches: Batches) -> Losses:
+        self._mode(polishing=False)
+        train = self.config.train
+        rng = rng_for(train.seed, "update", self.step, self.device)
+        self.pairing = self.pairing.at(self.step)
         critic: Losses = {}
         for turn in range(train.critic_steps):
             number = self.step * train.critic_steps + turn
@@ -70,39 +94,88 @@ class Trainer:
             )
             last = turn == train.critic_steps - 1
             with torch.set_grad_enabled(last), self._precision():
-                batch = self.pairing.forward(self.encoder, self.generator, x, z)
+                batch = self.pairing.forward(self.encoder, self.generator, x, z, rng)
             if self.critic_optimiser:
-                critic = self._critic_step(self.critic_optimiser, batch.detached(), rng, number)
+                seen = self._turn(x, rng, number)
+                critic = self._critic_step(self.critic_optimiser, batch.detached(), seen)
                 if (number + 1) % batches.per_epoch == 0:
                     self.objective = self.objective.after_epoch()
-        pair = {} if self.objective.warming else self._pair_step(batch)
-        self.step += 1
-        for average, network in self._averages():
-            average_into(average, network, decay=train.ema, step=self.step)
+        pair = {} if self.objective.warming else self._pair_step(batch, self._turn(x, rng, 0))
         losses = {f"critic/{name}": loss.detach() for name, loss in critic.items()}
         return losses | {f"pair/{name}": loss.detach() for name, loss in pair.items()}
 
-    def _critic_step(
-        self, optimiser: torch.optim.Optimizer, batch: Pass, rng: torch.Generator, number: int
-    ) -> Losses:
+    def _turn(self, x: torch.Tensor, rng: torch.Generator, number: int) -> Turn:
+        """How critics look at items in one update; what it draws is drawn here, or at each look."""
+        chosen, train = self.regularisers, self.config.train
+        looks = []
+        if chosen.augment:
+            looks.append(changed(chosen.augment, x, rng))
+        if chosen.instance_noise:
+            sigma = chosen.instance_noise.at(self.step, train.steps - train.polish)
+            looks.append(noisy(sigma, rng))
+
+        def view(items: torch.Tensor) -> torch.Tensor:
+            for look in looks:
+                items = look(items)
+            return items
+
+        return Turn(rng=rng, update=number, view=view)
+
+    def _critic_step(self, optimiser: torch.optim.Optimizer, batch: Pass, turn: Turn) -> Losses:
         with self._precision():
-            losses: Losses = self.pairing.critic_loss(
-                self.critics, batch, self.objective, rng, update=number
-            )
+            losses: Losses = self.pairing.critic_loss(self.critics, batch, self.objective, turn)
         optimisers.descend(optimiser, losses)
         optimisers.constrain(self.critics, self.regularisers)
         self.objective = self.objective.after(losses)
         state = self.objective.shown()
         return losses | {n: torch.tensor(v, device=self.device) for n, v in state.items()}
 
-    def _pair_step(self, batch: Pass) -> Losses:
-        with _frozen(self.critics), self._precision():
-            losses: Losses = self.pairing.pair_loss(self.critics, batch, self.objective)
+    def _pair_step(self, batch: Pass, turn: Turn) -> Losses:
+        unrolled = self.regularisers.unrolled
+        with held(self.critics), self._precision():
+            game = self.pairing, self.critics, batch, self.objective, turn
+            losses = (
+                unrolled_loss(*game, unrolled) if unrolled else self.pairing.pair_loss(*game[1:])
+            )
             optimisers.descend(self.pair_optimiser, losses)
         return losses
 
+    def _polish(self, batches: Batches) -> Losses:
+        """One step of E by residuals, against G and critics as they are."""
+        if not self.polishing:
+            self._begin_polishing(batches)
+        self._mode(polishing=True)
+        train = self.config.train
+        x = batches.at(self.step * train.critic_steps)
+        with held(self.generator), held(self.critics), self._precision():
+            losses = polish_loss(
+                self.encoder,
+                self.generator,
+                lambda x, z: self.pairing.features(self.critics, x, z),
+                x,
+                weight=train.polish_feature,
+            )
+            optimisers.descend(self.polish_optimiser, losses)
+        return {f"pair/{name}": loss.detach() for name, loss in losses.items()}
+
+    def _begin_polishing(self, batches: Batches) -> None:
+        """G and E become their averages, since it is those that are exported."""
+        self.refresh_batchnorm(batches)
+        for average, network in self._averages():
+            network.load_state_dict(average.state_dict())
+        self.polish_optimiser = optimisers.of_pair(self.encoder.parameters(), self.config.train)
+        self._set_rates()
+
+    def _mode(self, *, polishing: bool) -> None:
+        self.polishing = polishing
+        self.generator.train(not polishing)
+        self.critics.train(not polishing)
+
     def refresh_batchnorm(self, batches: Batches) -> None:
-        """Measure the averaged networks' BatchNorm statistics; see `estimate_batchnorm`."""
+        """Measure the averaged networks' BatchNorm statistics; see `estimate_batchnorm`.
+
+        Of a G against which E is polished they stay as they are.
+        """
         seed, latent = self.config.train.seed, self.config.model.latent
 
         def draws() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -111,7 +184,9 @@ class Trainer:
                 x = batches.at(i)
                 yield x, draw_prior(self.config.model.prior, (len(x), latent), rng, self.device)
 
-        estimate_batchnorm(self.averaged_encoder, self.averaged_generator, draws())
+        generator = None if self.polishing else self.averaged_generator
+        codes = not self.pairing.encoder_rests
+        estimate_batchnorm(self.averaged_encoder, generator, draws(), codes=codes)
 
     def modules(self) -> dict[str, nn.Module]:
         """Every network by the name its weights are stored under."""
@@ -125,7 +200,11 @@ class Trainer:
 
     def optimisers(self) -> dict[str, torch.optim.Optimizer]:
         """Every optimiser by the name its state is stored under."""
-        found = {"pair_optimiser": self.pair_optimiser, "critic_optimiser": self.critic_optimiser}
+        found = {
+            "pair_optimiser": self.pair_optimiser,
+            "critic_optimiser": self.critic_optimiser,
+            "polish_optimiser": self.polish_optimiser if self.config.train.polish else None,
+        }
         return {name: optimiser for name, optimiser in found.items() if optimiser}
 
     def first_bad_weight(self) -> str | None:
@@ -146,10 +225,10 @@ class Trainer:
         train = self.config.train
         left = 1 - self.step / train.steps
         factor = min(1.0, left / train.lr_decay) if train.lr_decay else 1.0
-        rates = {"pair_optimiser": train.lr, "critic_optimiser": train.critic_lr}
         for name, optimiser in self.optimisers().items():
+            rate = train.critic_lr if name == "critic_optimiser" else train.lr
             for group in optimiser.param_groups:
-                group["lr"] = rates[name] * factor
+                group["lr"] = rate * factor
 
     def _precision(self) -> torch.autocast:
         bf16 = self.config.train.precision == "bf16"
@@ -160,13 +239,3 @@ def _placed(network: _Network, device: torch.device) -> _Network:
     """`network` on the device, in place; NHWC in memory is a fifth faster on a CPU."""
     # torch's annotations lack memory_format
     return network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
-@contextmanager
-def _frozen(critics: nn.Module) -> Iterator[None]:
-    """Gradients flow through the critics, none are computed for their weights."""
-    critics.requires_grad_(False)
-    try:
-        yield
-    finally:
-        critics.requires_grad_(True)

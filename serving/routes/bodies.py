@@ -18,15 +18,21 @@ from starlette.types import Receive
 
 from serving.containers import kind_of
 from serving.errors import BadRequest, TooLarge, UnsupportedType
+from serving.routes.form_parts import FormPart, FormParts
 from serving.routes.parameters import Given
 
 Wanted = Literal["images", "vectors", "latents"]
 
+MAX_ID: Final = 256  # characters
 MAX_FIELDS: Final = 64  # form fields beside the images: parameters are few
+MAX_NODES: Final = 262_144  # lists and objects in a JSON body
 _NPY_MAGIC: Final = b"\x93NUMPY"
 _NPY_TYPES: Final = ("application/x-npy", "application/npy")
+IMAGE_TYPES: Final = ("image/png", "image/jpeg", "image/webp", "image/bmp")
+FORM: Final = "multipart/form-data"
+FORM_FIELDS: Final = "application/x-www-form-urlencoded"
 # What clients say who do not say: curl's default for --data-binary is the form type.
-_UNSAID: Final = ("", "application/octet-stream", "application/x-www-form-urlencoded")
+_UNSAID: Final = ("", "application/octet-stream", FORM_FIELDS)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,6 +43,7 @@ class Payload:
     rows: object = None  # from JSON: numbers, unchecked
     npy: bytes | None = None
     given: Sequence[Given] = ()
+    ids: Sequence[str | None] | None = None  # what the caller calls its items, where it says so
 
 
 async def whole(receive: Receive) -> bytes:
@@ -61,7 +68,7 @@ def read(body: bytes, content_type: str, wanted: Wanted | None, *, max_items: in
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type == "application/json":
         return _from_json(body, wanted)
-    if media_type == "multipart/form-data" and wanted in ("images", None):
+    if media_type == FORM and wanted in ("images", None):
         return _from_multipart(body, content_type, wanted, max_items)
     if wanted is None:
         return _from_parameters(body, media_type)
@@ -92,13 +99,13 @@ def query(given: bytes) -> list[Given]:
 def _known(wanted: Wanted) -> str:
     types = ["application/json", "application/x-npy"]
     if wanted == "images":
-        types += ["image/png", "image/jpeg", "image/webp", "image/bmp", "multipart/form-data"]
+        types += [*IMAGE_TYPES, FORM]
     return ", ".join(types)
 
 
-def _from_json(body: bytes, wanted: Wanted | None) -> Payload:
-    if not body and wanted is None:
-        return Payload()
+def json_object(body: bytes) -> dict[str, Any]:
+    """The JSON object that `body` is, no key in it twice at the top level; else BadRequest."""
+    _check_nodes(body)
     try:
         document: Any = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -106,6 +113,13 @@ def _from_json(body: bytes, wanted: Wanted | None) -> Payload:
     if not isinstance(document, dict):
         raise BadRequest(f"the JSON must be an object, got {_json_type(document)}")
     _check_keys(body, document)
+    return document
+
+
+def _from_json(body: bytes, wanted: Wanted | None) -> Payload:
+    if not body and wanted is None:
+        return Payload()
+    document = json_object(body)
     items = document.pop(wanted, None) if wanted else None
     given = [Given(name, value, text=False) for name, value in document.items()]
     if wanted is None:
@@ -115,9 +129,38 @@ def _from_json(body: bytes, wanted: Wanted | None) -> Payload:
         raise BadRequest(f"the JSON must have a list `{wanted}`, got {found}")
     if not items:
         raise BadRequest(f"`{wanted}` is empty")
+    items, ids = _named(items, wanted)
     if wanted == "images":
-        return Payload(files=items, given=given)
-    return Payload(rows=items, given=given)
+        return Payload(files=items, given=given, ids=ids)
+    return Payload(rows=items, given=given, ids=ids)
+
+
+def _named(items: list[Any], wanted: Wanted) -> tuple[list[Any], list[str | None] | None]:
+    """The items, and their ids where some are objects {"id": ..., "image": ...}."""
+    if not any(isinstance(item, dict) for item in items):
+        return items, None
+    key = wanted.removesuffix("s")
+    found: list[tuple[Any, str | None]] = []
+    for i, item in enumerate(items):
+        if not isinstance(item, dict):
+            found.append((item, None))
+            continue
+        if unknown := item.keys() - {"id", key}:
+            raise BadRequest(f"`{wanted}`[{i}] has {sorted(unknown)[0][:60]!r}; known: id, {key}")
+        given = item.get("id")
+        if given is not None and not (isinstance(given, str) and len(given) <= MAX_ID):
+            raise BadRequest(f"`{wanted}`[{i}]: id must be text of at most {MAX_ID} characters")
+        found.append((item.get(key), given))
+    return [item for item, _ in found], [given for _, given in found]
+
+
+def _check_nodes(body: bytes) -> None:
+    """Raises TooLarge for JSON of so many lists and objects that they take far more than the body.
+
+    A `[]` of 3 bytes with its comma becomes 64 bytes of memory.
+    """
+    if len(body) > MAX_NODES and body.count(b"[") + body.count(b"{") > MAX_NODES:
+        raise TooLarge(f"the JSON has more than {MAX_NODES:,} lists and objects")
 
 
 def _check_keys(body: bytes, document: Mapping[str, Any]) -> None:
@@ -148,7 +191,7 @@ def _keys(pairs: Sequence[tuple[str, Any]]) -> Sequence[str]:
 def _from_parameters(body: bytes, media_type: str) -> Payload:
     if not body:
         return Payload()
-    if media_type != "application/x-www-form-urlencoded":
+    if media_type != FORM_FIELDS:
         raise UnsupportedType(
             f"Content-Type {media_type or 'missing'}; this reads application/json"
         )
@@ -159,27 +202,29 @@ def _from_multipart(
     body: bytes, content_type: str, wanted: Wanted | None, max_items: int
 ) -> Payload:
     files: list[bytes] = []
+    ids: list[str | None] = []
     given: list[Given] = []
-    for name, data, is_file in form_parts(body, content_type, max_parts=max_items + MAX_FIELDS):
+    for name, data, filename in form_parts(body, content_type, max_parts=max_items + MAX_FIELDS):
         if name == wanted:
             files.append(data)
-        elif is_file:
+            ids.append(filename[:MAX_ID] if filename else None)
+        elif filename is not None:
             where = f"send images in the field `{wanted}`" if wanted else "this takes no files"
             raise BadRequest(f"a file in the field {name[:60]!r}; {where}")
         else:
             given.append(Given(name, data.decode("utf-8", "replace")))
     if wanted and not files:
         raise BadRequest(f"the form has no field `{wanted}`")
-    return Payload(files=files if wanted else None, given=given)
+    return Payload(files=files if wanted else None, given=given, ids=ids if any(ids) else None)
 
 
-def form_parts(body: bytes, content_type: str, *, max_parts: int) -> list[tuple[str, bytes, bool]]:
-    """The parts of a multipart/form-data body: name, data, whether it came with a file name.
+def form_parts(body: bytes, content_type: str, *, max_parts: int) -> list[FormPart]:
+    """The parts of a multipart/form-data body.
 
     Raises BadRequest if it is malformed or cut off, TooLarge for more than `max_parts`.
     """
     boundary = parse_options_header(content_type)[1].get(b"boundary", b"")
-    collector = _Parts(max_parts)
+    collector = FormParts(max_parts)
     try:
         parser = MultipartParser(
             boundary,
@@ -200,54 +245,6 @@ def form_parts(body: bytes, content_type: str, *, max_parts: int) -> list[tuple[
     if not boundary or not collector.finished:
         raise BadRequest("malformed multipart/form-data: it ends before its closing boundary")
     return collector.parts
-
-
-class _Parts:
-    """What the parser tells, collected."""
-
-    def __init__(self, max_parts: int) -> None:
-        self.parts: list[tuple[str, bytes, bool]] = []
-        self.finished = False
-        self._max_parts = max_parts
-        self._begin_header()
-        self._disposition = b""
-        self._pieces: list[bytes] = []
-
-    def _begin_header(self) -> None:
-        self._field = b""
-        self._value = b""
-
-    def begin(self) -> None:
-        if len(self.parts) >= self._max_parts:
-            raise TooLarge(f"more than {self._max_parts} parts in one form")
-        self._disposition = b""
-        self._pieces = []
-
-    def header_field(self, data: bytes, start: int, end: int) -> None:
-        self._field += data[start:end]
-
-    def header_value(self, data: bytes, start: int, end: int) -> None:
-        self._value += data[start:end]
-
-    def header_end(self) -> None:
-        if self._field.lower() == b"content-disposition":
-            self._disposition = self._value
-        self._begin_header()
-
-    def data(self, data: bytes, start: int, end: int) -> None:
-        self._pieces.append(data[start:end])
-
-    def end(self) -> None:
-        kind, options = parse_options_header(self._disposition)
-        name = options.get(b"name")
-        if kind != b"form-data" or name is None:
-            raise BadRequest("malformed multipart/form-data: a part without a name")
-        self.parts.append(
-            (name.decode("utf-8", "replace"), b"".join(self._pieces), b"filename" in options)
-        )
-
-    def finish(self) -> None:
-        self.finished = True
 
 
 def _json_type(value: object) -> str:

@@ -26,9 +26,12 @@ from serving.images import ImageSpec
 from serving.routes.bodies import Payload, Wanted
 
 Array = npt.NDArray[Any]
+Faults = dict[int, ServingError]  # what is wrong with which item
 MAX_WAYPOINTS: Final = 16
 _PIECE: Final = 16  # images per piece of work: a long request lets others between
 _PIECE_BYTES: Final = 2**18  # or so many bytes of them
+_AT_ONCE: Final = 2**17  # bytes of numbers that are looked at sooner than a thread is woken
+_SMALL: Final = 2**14  # bytes of an image that takes no longer to decode than to hand to a thread
 
 
 def kind_wanted(verb: str, manifest: Manifest) -> Wanted | None:
@@ -41,9 +44,15 @@ def kind_wanted(verb: str, manifest: Manifest) -> Wanted | None:
 
 
 async def arrays(
-    deployment: Deployment, manifest: Manifest, payload: Payload, wanted: Wanted
+    deployment: Deployment,
+    manifest: Manifest,
+    payload: Payload,
+    wanted: Wanted,
+    faults: Faults | None = None,
 ) -> Array:
     """The rows of a request: images uint8 [N, H, W, C], vectors or latents float32 [N, D].
+
+    With `faults` an item that is no good is noted there, and its row is 0.
 
     Raises:
         TooLarge: more rows than the server takes, or an image of too many pixels.
@@ -55,11 +64,22 @@ async def arrays(
             raise BadRequest("this model takes vectors, not images")
         _check_count(len(payload.files), limit, wanted)
         max_pixels = deployment.settings.max_pixels
-        return await _decoded(deployment, payload.files, manifest.image, max_pixels)
-    if payload.npy is not None:
+        rows, bad = await _decoded(deployment, payload.files, manifest.image, max_pixels)
+    elif payload.npy is not None:
         data = payload.npy
-        return await deployment.aside(lambda: _from_npy(data, manifest, wanted, limit))
-    return await deployment.aside(lambda: _from_rows(payload.rows, manifest, wanted, limit))
+        if len(data) <= _AT_ONCE:
+            rows, bad = _from_npy(data, manifest, wanted, limit)
+        else:
+            rows, bad = await deployment.aside(lambda: _from_npy(data, manifest, wanted, limit))
+    else:
+        rows, bad = await deployment.aside(
+            lambda: _from_rows(payload.rows, manifest, wanted, limit)
+        )
+    if bad and faults is None:
+        raise _together(bad, len(rows), wanted)
+    if faults is not None:
+        faults |= bad
+    return rows
 
 
 def check_number(
@@ -79,9 +99,11 @@ def check_number(
 
 async def _decoded(
     deployment: Deployment, files: Sequence[bytes | object], spec: ImageSpec, max_pixels: int
-) -> Array:
+) -> tuple[Array, Faults]:
+    if len(files) == 1:
+        return await _decoded_one(deployment, files[0], spec, max_pixels)
     out = np.empty((len(files), *spec.shape), np.uint8)
-    problems: list[tuple[int, ServingError]] = []
+    bad: Faults = {}
     over = threading.Event()  # nobody waits any more
 
     def decode(piece: range) -> None:
@@ -91,7 +113,7 @@ async def _decoded(
             try:
                 out[i] = images.decode(_file(files[i]), spec, max_pixels=max_pixels)
             except ServingError as error:
-                problems.append((i, error))
+                out[i], bad[i] = 0, error
 
     async def decode_in_turn() -> None:
         for piece in pieces:  # shared: whoever is done takes the next
@@ -108,9 +130,21 @@ async def _decoded(
             await asyncio.gather(*(decode_in_turn() for _ in range(at_once)))
     finally:
         over.set()
-    if problems:
-        raise _together(sorted(problems, key=lambda problem: problem[0]), len(files))
-    return out
+    return out, bad
+
+
+async def _decoded_one(
+    deployment: Deployment, file: bytes | object, spec: ImageSpec, max_pixels: int
+) -> tuple[Array, Faults]:
+    """The one image of most requests, which needs no turns."""
+    small = isinstance(file, bytes | str) and len(file) <= _SMALL
+    try:
+        image = await deployment.aside(
+            lambda: images.decode(_file(file), spec, max_pixels=max_pixels), small=small
+        )
+    except ServingError as error:
+        return np.zeros((1, *spec.shape), np.uint8), {0: error}
+    return image[np.newaxis], {}
 
 
 def _pieces(files: Sequence[bytes | object]) -> list[range]:
@@ -134,22 +168,23 @@ def _file(given: bytes | object) -> bytes:
     raise Unprocessable("an image must be text: a data URI, or base64")
 
 
-def _together(problems: Sequence[tuple[int, ServingError]], count: int) -> ServingError:
+def _together(bad: Faults, count: int, wanted: Wanted) -> ServingError:
     """One error for all guilty items: theirs where they agree on the status, else a 422."""
-    first = problems[0][1]
-    if count == 1:
+    indices = sorted(bad)
+    first = bad[indices[0]]
+    if count == 1 and wanted == "images":
         return first
-    kinds = {type(error) for _, error in problems}
+    kinds = {type(error) for error in bad.values()}
     kind = kinds.pop() if len(kinds) == 1 else Unprocessable
-    verb = "is" if len(problems) == 1 else "are"
+    verb = "is" if len(bad) == 1 else "are"
     return kind(
-        f"{len(problems)} of {count} images {verb} no good; "
-        f"the first is number {problems[0][0]}: {first.detail}",
-        items=[ItemProblem(index, error.detail) for index, error in problems],
+        f"{len(bad)} of {count} {wanted} {verb} no good; "
+        f"the first is number {indices[0]}: {first.detail}",
+        items=[ItemProblem(index, bad[index].detail) for index in indices],
     )
 
 
-def _from_npy(data: bytes, manifest: Manifest, wanted: Wanted, limit: int) -> Array:
+def _from_npy(data: bytes, manifest: Manifest, wanted: Wanted, limit: int) -> tuple[Array, Faults]:
     dtype, shape = _signature(manifest, wanted)
     array = rendering.read_npy(data, dtype=dtype, max_rows=limit)
     if wanted == "images" and shape[-1] == 1 and array.ndim == len(shape):
@@ -158,20 +193,23 @@ def _from_npy(data: bytes, manifest: Manifest, wanted: Wanted, limit: int) -> Ar
         raise Unprocessable(
             f"{wanted} must be {dtype} [N, {', '.join(map(str, shape))}], got {list(array.shape)}"
         )
-    return array if dtype == np.uint8 else _finite(array, wanted)
+    return (array, {}) if dtype == np.uint8 else _finite(array)
 
 
-def _from_rows(rows: object, manifest: Manifest, wanted: Wanted, limit: int) -> Array:
+def _from_rows(
+    rows: object, manifest: Manifest, wanted: Wanted, limit: int
+) -> tuple[Array, Faults]:
     shape = _signature(manifest, wanted)[1]
     if not isinstance(rows, list):  # only images come as files, everything else as rows
         raise BadRequest(f"the body holds no {wanted}")
     _check_count(len(rows), limit, wanted)
-    bad = [
-        ItemProblem(i, problem) for i, row in enumerate(rows) if (problem := _fault(row, *shape))
-    ]
+    bad: Faults = {
+        i: Unprocessable(fault) for i, row in enumerate(rows) if (fault := _fault(row, *shape))
+    }
     if bad:
-        raise _bad_rows(wanted, len(rows), bad)
-    return _finite(np.array(rows, np.float64), wanted)
+        rows = [[0.0] * shape[0] if i in bad else row for i, row in enumerate(rows)]
+    array, infinite = _finite(np.array(rows, np.float64))
+    return array, bad | infinite
 
 
 def _fault(row: object, size: int) -> str | None:
@@ -184,25 +222,16 @@ def _fault(row: object, size: int) -> str | None:
     return None
 
 
-def _finite(array: Array, wanted: Wanted) -> Array:
-    """The array as float32.  Raises Unprocessable for rows that are not finite in it."""
+def _finite(array: Array) -> tuple[Array, Faults]:
+    """The array as float32, and its rows that are not finite in it, which are 0."""
     with np.errstate(over="ignore"):
         array = array.astype(np.float32, copy=False)
-    good = np.isfinite(array).all(axis=1)
-    if not good.all():
-        bad = [
-            ItemProblem(int(i), "it has numbers that are not finite") for i in np.flatnonzero(~good)
-        ]
-        raise _bad_rows(wanted, len(array), bad)
-    return array
-
-
-def _bad_rows(wanted: Wanted, count: int, bad: Sequence[ItemProblem]) -> Unprocessable:
-    return Unprocessable(
-        f"{len(bad)} of {count} {wanted} are no good; "
-        f"the first is number {bad[0].index}: {bad[0].detail}",
-        items=bad,
-    )
+    good = np.asarray(np.isfinite(array).all(axis=1))
+    if good.all():
+        return array, {}
+    array = np.where(good[:, np.newaxis], array, np.float32(0))
+    fault = Unprocessable("it has numbers that are not finite")
+    return array, {int(i): fault for i in np.flatnonzero(~good)}
 
 
 def _signature(manifest: Manifest, wanted: Wanted) -> tuple[np.dtype[Any], tuple[int, ...]]:

@@ -1,4 +1,7 @@
-"""The parameters of each verb: one table that says what is known, of which type and range."""
+"""The parameters of each verb: one table that says what is known, of which type and range.
+
+It parses a request, makes the flags of the command line, and is what /openapi.json shows.
+"""
 
 import functools
 import math
@@ -18,6 +21,7 @@ from serving.scoring import FPR
 FRAMES: Final = 16  # per leg
 VARIATIONS: Final = 4
 STRENGTH: Final = 0.3
+MAX_REFINE: Final = 16  # each step is two more runs
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,20}")
 _NUMBER: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 
@@ -27,7 +31,8 @@ class Parameter:
     """One parameter.  From a query string or a form it is text, from JSON a value of its type."""
 
     name: str
-    kind: type  # int, float or str
+    about: str  # a sentence
+    kind: type  # int, float, str or bool
     default: Any = None
     low: float | None = None  # smallest value allowed
     high: float | None = None
@@ -60,6 +65,19 @@ class Parameter:
         ):
             raise Unprocessable(f"{self.name} must be {self._range()}, got {_shown(given)}")
         return value
+
+    def schema(self) -> dict[str, Any]:
+        """The JSON schema of its values."""
+        limits = {
+            "default": self.default,
+            "minimum": self.low,
+            "maximum": self.high,
+            "exclusiveMinimum": self.above,
+            "exclusiveMaximum": self.below,
+        }
+        found = {"type": _TYPES[self.kind]}
+        found |= {key: limit for key, limit in limits.items() if limit is not None}
+        return found | ({"enum": list(self.choices)} if self.choices else {})
 
     def _range(self) -> str:
         words = ("at least", self.low), ("at most", self.high), ("above", self.above)
@@ -100,6 +118,8 @@ def parse(known: Sequence[Parameter], given: Iterable[Given]) -> dict[str, Any]:
 def _integer(given: object, text: bool) -> int | None:
     if text:
         return int(str(given)) if _INTEGER.fullmatch(str(given)) else None
+    if isinstance(given, float) and given.is_integer():
+        return int(given)  # JSON knows one kind of number: 3.0 is 3
     return given if isinstance(given, int) and not isinstance(given, bool) else None
 
 
@@ -113,14 +133,23 @@ def _number(given: object, text: bool) -> float | None:
     return value if math.isfinite(value) else None
 
 
+def _truth(given: object, text: bool) -> bool | None:
+    if text:
+        return {"true": True, "false": False}.get(str(given))
+    return given if isinstance(given, bool) else None
+
+
 def _word(given: object, text: bool) -> str | None:
     return given if isinstance(given, str) else None
 
 
 _KINDS: Final[Mapping[type, Callable[[object, bool], Any]]] = MappingProxyType(
-    {int: _integer, float: _number, str: _word}
+    {int: _integer, float: _number, str: _word, bool: _truth}
 )
-_WORDS: Final = MappingProxyType({int: "a whole number", float: "a finite number", str: "text"})
+_WORDS: Final = MappingProxyType(
+    {int: "a whole number", float: "a finite number", str: "text", bool: "true or false"}
+)
+_TYPES: Final = MappingProxyType({int: "integer", float: "number", str: "string", bool: "boolean"})
 
 
 def _shown(given: object) -> str:
@@ -128,7 +157,13 @@ def _shown(given: object) -> str:
     return shown if len(shown) <= 60 else shown[:57] + "..."
 
 
-_SEED: Final = Parameter(name="seed", kind=int, low=0, high=MAX_SEED)
+_SEED: Final = Parameter(
+    name="seed",
+    about="Draws the same again; without it one is drawn, and told in the answer.",
+    kind=int,
+    low=0,
+    high=MAX_SEED,
+)
 
 
 @functools.cache
@@ -139,29 +174,109 @@ def known(
     return {
         "encode": (
             Parameter(
-                name="encoding_format", kind=str, default="float", choices=("float", "base64")
+                name="encoding_format",
+                about="base64: one string per item, of Z little-endian float32.",
+                kind=str,
+                default="float",
+                choices=("float", "base64"),
             ),
         ),
         "decode": (),
-        "reconstruct": (),
+        "reconstruct": (
+            Parameter(
+                name="refine",
+                about="Steps z + E(x) - E(G(z)) that look for a smaller l1.",
+                kind=int,
+                default=0,
+                low=0,
+                high=MAX_REFINE,
+            ),
+        ),
         "score": (
-            Parameter(name="by", kind=str),
-            Parameter(name="fpr", kind=float, default=FPR, above=0, below=1),
-            Parameter(name="heatmap", kind=str, default="none", choices=("none", "map", "overlay")),
+            Parameter(
+                name="by",
+                about="The term that is the score; the bundle says which, unless told.",
+                kind=str,
+            ),
+            Parameter(
+                name="fpr",
+                about="The share of normal images that may be flagged.",
+                kind=float,
+                default=FPR,
+                above=0,
+                below=1,
+            ),
+            Parameter(
+                name="heatmap",
+                about="Where each image is abnormal: grey, or over the image.",
+                kind=str,
+                default="none",
+                choices=("none", "map", "overlay"),
+            ),
         ),
         "interpolate": (
-            Parameter(name="frames", kind=int, default=FRAMES, low=2, high=max_frames),
-            Parameter(name="path", kind=str, default="slerp", choices=get_args(Path)),
-            Parameter(name="fps", kind=float, default=FPS, low=MIN_FPS, high=MAX_FPS),
+            Parameter(
+                name="frames",
+                about="Of each leg, both ends included.",
+                kind=int,
+                default=FRAMES,
+                low=2,
+                high=max_frames,
+            ),
+            Parameter(
+                name="path",
+                about="Along an arc, or straight.",
+                kind=str,
+                default="slerp",
+                choices=get_args(Path),
+            ),
+            Parameter(
+                name="exact",
+                about="Whether the morph meets the very images given, not what G makes of them.",
+                kind=bool,
+                default=False,
+            ),
+            Parameter(
+                name="fps",
+                about="Frames a second, of WebP and GIF.",
+                kind=float,
+                default=FPS,
+                low=MIN_FPS,
+                high=MAX_FPS,
+            ),
         ),
         "sample": (
-            Parameter(name="n", kind=int, default=1, low=1, high=max_images),
+            Parameter(name="n", about="How many.", kind=int, default=1, low=1, high=max_images),
             _SEED,
-            Parameter(name="truncation", kind=float, default=1.0, above=0, high=1),
+            Parameter(
+                name="truncation",
+                about="Codes are multiplied by it: below 1 tamer, and more alike.",
+                kind=float,
+                default=1.0,
+                above=0,
+                high=1,
+            ),
         ),
         "vary": (
-            Parameter(name="n", kind=int, default=VARIATIONS, low=1, high=max_images),
-            Parameter(name="strength", kind=float, default=STRENGTH, low=0, high=10),
+            Parameter(
+                name="n", about="How many.", kind=int, default=VARIATIONS, low=1, high=max_images
+            ),
+            Parameter(
+                name="strength",
+                about="How far from the one given; 0 is as it is.",
+                kind=float,
+                default=STRENGTH,
+                low=0,
+                high=10,
+            ),
             _SEED,
         ),
     }[verb]
+
+
+@functools.cache
+def defaults(
+    verb: str, *, max_images: int | None = None, max_frames: int | None = None
+) -> Mapping[str, Any]:
+    """What a request without parameters means; most have none."""
+    return MappingProxyType(parse(known(verb, max_images=max_images, max_frames=max_frames), ()))

@@ -61,7 +61,7 @@ def quiet(caplog: pytest.LogCaptureFixture) -> None:
 def test_a_thread_that_dies_is_told_of_and_replaced(
     serve: Any, monkeypatch: pytest.MonkeyPatch, until: Until, name: str
 ) -> None:
-    patient = functools.partial(Batcher, restart_delay=0.5)
+    patient = functools.partial(Batcher, restart_delay=2)  # long enough to be seen
     monkeypatch.setattr("serving.registry.Batcher", patient)
     with serve(threads=1) as target:
         check_right(target)

@@ -28,6 +28,7 @@ from hypothesis.stateful import (
 )
 
 from plans import Fixed
+from serving import batching
 from serving.batching import Batcher
 from serving.errors import Busy, ComputeFailed, DeadlineExceeded, NotReady
 from serving.queueing import Line, Part, Work
@@ -265,6 +266,14 @@ class BatcherMachine(RuleBasedStateMachine):
             return record(*args)
 
         self.patch.setattr(self.batcher._line, "record", deadly)
+        self.ends: Counter[Work] = Counter()  # results for those who had not left
+        settle = batching._settle
+
+        def counting(results: Sequence[Any]) -> None:
+            self.ends.update(work for work, _ in results if not work.future.cancelled())
+            settle(list(results))
+
+        self.patch.setattr(batching, "_settle", counting)
 
     def spin(self) -> None:
         """Let the event loop do all it can do now."""
@@ -383,6 +392,10 @@ class BatcherMachine(RuleBasedStateMachine):
         twice = {number for number, times in self.engine.computed.items() if times > 1}
         assert not twice - self.retried
         assert not self.forbidden & set(self.engine.computed)
+
+    @invariant()
+    def nobody_ends_twice(self) -> None:
+        assert set(self.ends.values()) <= {1}
 
     @invariant()
     def whatever_has_ended_ended_as_it_must(self) -> None:

@@ -22,6 +22,8 @@ from oracle import make_oracle
 from serving.bundle import read
 from serving.engine import Engine
 
+TERMS = ("l1", "l2", "l2s", "cycle", "ssim", "prior")
+
 
 def biject(*arguments: object) -> Result:
     return CliRunner().invoke(main, [str(a) for a in arguments])
@@ -56,9 +58,7 @@ def test_export_takes_exactly_what_training_held_out(bundle: Path, folder: Path)
     terms, heat = scores(bundle, split(folder)[1].images)
     assert kept["count"] == 30
     assert kept["source"] == "single.npz: what training held out"
-    assert kept["scores"] == {
-        name: sorted(terms[:, i].tolist()) for i, name in enumerate(("l1", "l2", "l2s", "cycle"))
-    }
+    assert kept["scores"] == {name: sorted(terms[:, i].tolist()) for i, name in enumerate(TERMS)}
     assert kept["heat"] == {
         "images": 30,
         "quantiles": {
@@ -228,7 +228,7 @@ def test_scores_that_are_not_finite_are_refused(bundle: Path, folder: Path) -> N
 
     normal = calibration.normal_images(subject, str(folder / "single.npz"), watch=Silent())
     with pytest.raises(BadData, match="scores of 1 of 30 images are not finite"):
-        calibration.measure(replace(subject, answer=broken), normal, watch=Silent())
+        calibration.measure(replace(subject, answer=broken), normal.images.images, watch=Silent())
 
 
 def test_images_that_calibrated_say_nothing_of_it(bundle: Path, folder: Path) -> None:

@@ -17,7 +17,8 @@ from click.testing import CliRunner
 
 from oracle import make_oracle
 from serving import bare, tracing
-from serving.cli import serve
+from serving.cli import _usable, serve
+from serving.security import keys
 from serving.settings import VARIABLES, BadSetting, Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -100,6 +101,32 @@ def test_a_default_that_is_not_there_is_wrong_use(oracle_models: Path) -> None:
     assert "oracle@1" in words
 
 
+def test_a_default_may_be_an_alias_of_what_is_there(tmp_path: Path) -> None:
+    make_oracle(tmp_path)
+    (tmp_path / "aliases.json").write_text('{"prod": "oracle@1", "x": "y"}')
+    for good in ("prod", "oracle", "oracle@1"):
+        assert len(_usable(tmp_path, Settings(default=good))) == 1
+    assert "'x'" in refused(str(tmp_path), "--default", "x", code=2)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{", "aliases.json is not JSON"),
+        ("[]", "must be an object"),
+        ('{"default": "oracle"}', "'default' is no name"),
+        ('{"Prod": "oracle"}', "'Prod' is no name"),
+        ('{"prod": "oracle@one"}', "prod must be NAME or NAME@VERSION, got 'oracle@one'"),
+        ('{"prod": 1}', "prod must be NAME or NAME@VERSION, got 1"),
+        ('{"prod": "test", "test": "oracle"}', "prod stands for test, which is an alias itself"),
+    ],
+)
+def test_aliases_that_are_none_are_wrong_use(tmp_path: Path, text: str, words: str) -> None:
+    make_oracle(tmp_path)
+    (tmp_path / "aliases.json").write_text(text)
+    assert words in refused(str(tmp_path), code=2)
+
+
 def test_a_port_in_use_is_said_in_a_sentence(oracle_models: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -126,6 +153,7 @@ def test_cuda_without_cuda_does_not_start(
         ("--workers", "0", "BIJECT_WORKERS must be at least 1"),
         ("--deadline-ms", "soon", "BIJECT_DEADLINE_MS must be a whole number"),
         ("--threads", "-1", "BIJECT_THREADS must be 0 or more"),
+        ("--max-models", "-1", "BIJECT_MAX_MODELS must be 0 or more"),
         ("--queue-images", "5", "BIJECT_QUEUE_IMAGES (5) must not be below"),
     ],
 )
@@ -157,12 +185,11 @@ def test_every_setting_is_a_flag() -> None:
     assert "models" in flags
 
 
-def test_help_tells_the_defaults_and_promises_nothing_of_admin_keys() -> None:
+def test_help_tells_the_defaults() -> None:
     said = " ".join(CliRunner().invoke(serve, ["--help"]).output.split())
     for flag in ("max-images", "queue-images", "deadline-ms", "workers", "device", "log"):
         default = getattr(Settings(), flag.replace("-", "_"))
         assert re.search(rf"--{flag} [^\]]*\[?[^\]]*\]?[^\[]*\[default: {default}\]", said), flag
-    assert "--admin-keys KEY,... Reserved: nothing asks for them yet. --max" in said
 
 
 def test_the_environment_gives_the_settings() -> None:
@@ -176,7 +203,8 @@ def test_the_environment_gives_the_settings() -> None:
     }
     settings = Settings.from_env(environ)
     assert settings.models == Path("/a/b")
-    assert settings.api_keys == ("one", "two")
+    assert settings.api_keys == keys(("one", "two"))
+    assert "one" not in repr(settings.api_keys)
     assert (settings.deadline_ms, settings.max_images) == (500, 4096)
     assert (settings.device, settings.log) == ("cpu", "json")
     for variable, value in (("BIJECT_DEVICE", "tpu"), ("BIJECT_LOG", "xml")):

@@ -1,4 +1,4 @@
-"""README.md's ```console blocks: taken apart, run against a real server, compared, filled in.
+"""The documents' ```console blocks: taken apart, run against a real server, compared, filled in.
 
 A line that begins with "$ " is a command; the lines below it are what it prints.  "..." at the end
 of a shown line means that the rest of that line was cut.
@@ -19,6 +19,7 @@ from typing import Final, NamedTuple
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 README: Final = ROOT / "README.md"
+DOCUMENTS: Final = (README, ROOT / "docs" / "api.md")  # whose commands are run
 MODEL: Final = ROOT / "serving" / "bundles" / "fashion"
 HOST: Final = "localhost:3000"  # as documents write it
 
@@ -30,6 +31,13 @@ _CUT_NUMBER: Final = re.compile(r"-?(\d[\d.]*([eE][+-]?\d*)?)?$")
 _REQUEST_ID: Final = re.compile(r'(?<="request_id":")[^"]*')
 _READY_S: Final = 120.0
 _COMMAND_S: Final = 60.0
+
+
+class Place(NamedTuple):
+    """A folder to type commands in, and the port of the server they ask."""
+
+    folder: Path
+    port: int
 
 
 class Shown(NamedTuple):
@@ -91,7 +99,7 @@ def server(folder: Path) -> Iterator[int]:
     log = folder / "server.log"
     with log.open("wb") as file:
         process = subprocess.Popen(
-            command, cwd=folder, env=_environ(), stdout=file, stderr=subprocess.STDOUT
+            command, cwd=folder, env=environ(), stdout=file, stderr=subprocess.STDOUT
         )
     try:
         _wait_until_ready(process, port, log)
@@ -119,7 +127,7 @@ def run(command: str, *, folder: Path, port: int) -> list[str]:
     ended = subprocess.run(
         ["bash", "-c", command.replace(HOST, f"localhost:{port}")],
         cwd=folder,
-        env=_environ(),
+        env=environ(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         timeout=_COMMAND_S,
@@ -151,7 +159,7 @@ def _equal(a: str, b: str) -> bool:
     return bool(both_numbers) and abs(float(a) - float(b)) <= TOLERANCE
 
 
-def _environ() -> dict[str, str]:
+def environ() -> dict[str, str]:
     """This process's environment without settings of ours, and with this Python's commands."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("BIJECT_")}
     return {

@@ -4,9 +4,8 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -15,7 +14,7 @@ from PIL import Image
 import biject
 from bars import write_data
 from documentation import console
-from documentation.console import HOST, ROOT, Shown, agree
+from documentation.console import HOST, ROOT, Place, Shown, agree
 from export import cli as export_cli
 from export.evaluate import Asked, evaluate
 from export.subjects import open_subject
@@ -28,7 +27,11 @@ from serving.settings import VARIABLES, Settings
 from serving.verbs import VERBS
 
 DOCUMENTS = [console.README, *sorted((ROOT / "docs").glob("*.md"))]
-COMMANDS = console.shown(console.README.read_text(encoding="utf-8"))
+COMMANDS = [
+    pytest.param(one, id=f"{document.stem}-{number}")
+    for document in console.DOCUMENTS
+    for number, one in enumerate(console.shown(document.read_text(encoding="utf-8")))
+]
 LIMITS = {"max_images": Settings().max_images, "max_frames": Settings().max_frames}
 needs_model = pytest.mark.skipif(not console.MODEL.is_dir(), reason=f"no {console.MODEL}")
 
@@ -113,14 +116,18 @@ def test_every_parameter_is_documented_with_type_range_and_default(
 ) -> None:
     kind, default, _ = table(section(verb), "parameter")[parameter.name]
     kind = kind.replace("`", "")
-    word = {int: "integer", float: "number", str: ""}[parameter.kind]
+    word = {int: "integer", float: "number", str: "", bool: "true, false"}[parameter.kind]
     assert kind.startswith(word)
     limits = (parameter.low, parameter.high, parameter.above, parameter.below)
     wanted = ["2^63 - 1" if one == MAX_SEED else f"{one:g}" for one in limits if one is not None]
     assert [one for one in [*wanted, *parameter.choices] if one not in kind] == []
     if parameter.default is not None:
-        number = isinstance(parameter.default, int | float)
-        assert default == (f"{parameter.default:g}" if number else parameter.default)
+        shown = parameter.default
+        if isinstance(shown, bool):
+            shown = str(shown).lower()
+        elif isinstance(shown, int | float):
+            shown = f"{shown:g}"
+        assert default == shown
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -202,29 +209,14 @@ def test_every_objective_is_documented_with_family_aim_and_source() -> None:
         assert source
 
 
-class Place(NamedTuple):
-    """A folder to type commands in, and the port of the server they ask."""
-
-    folder: Path
-    port: int
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    folder = tmp_path_factory.mktemp("reader")
-    console.furnish(folder)
-    with console.server(folder) as port:
-        yield Place(folder, port)
-
-
 @needs_model
-@pytest.mark.parametrize("number", range(len(COMMANDS)))
-def test_the_readmes_commands_print_what_it_shows(place: Place, number: int) -> None:
-    command, output = COMMANDS[number]
+@pytest.mark.parametrize("shown", COMMANDS)
+def test_the_documents_commands_print_what_they_show(place: Place, shown: Shown) -> None:
+    command, output = shown
     printed = console.run(command, folder=place.folder, port=place.port)
     for name in re.findall(r"(?<=\s)(?:-o|--out)[ =](\S+)", command):
         check_file(place.folder / name)
-    assert output or not printed, f"no output is shown; run fill_readme.py. It prints: {printed}"
+    assert output or not printed, f"no output is shown; run fill_documents.py. It prints: {printed}"
     assert len(output) == len(printed), printed
     differing = [pair for pair in zip(output, printed, strict=True) if not agree(*pair)]
     assert differing == []
@@ -241,9 +233,9 @@ def check_file(path: Path) -> None:
 
 
 @needs_model
-@pytest.mark.parametrize("name", ["api.md", "bundles.md"])
+@pytest.mark.parametrize("name", ["api.md", "bundles.md", "python.md"])
 def test_the_python_in_the_documents_runs(place: Place, name: str) -> None:
-    (text,) = code(document(name), "python")
+    text = "\n".join(code(document(name), "python"))  # one program, a piece where it belongs
     subprocess.run(
         [sys.executable, "-c", text.replace(HOST, f"localhost:{place.port}")],
         cwd=place.folder,

@@ -47,7 +47,8 @@ def test_what_is_measured_is_what_it_takes(oracle_bundle: Path) -> None:
     costs = tuning.measure(engine, budget=0.8)
     points = costs.points["encode"]
     for rows, seconds in points.items():
-        assert seconds == pytest.approx(0.004 + 0.001 * rows, rel=0.6)
+        paced = 0.004 + 0.001 * rows
+        assert 0.9 * paced < seconds < 4 * paced  # never quicker than it sleeps
     assert 4 <= max(points) < 128  # 0.2 s for each graph are not enough for all sizes
 
 
@@ -55,7 +56,9 @@ def test_the_budget_is_kept(oracle_bundle: Path) -> None:
     engine = Paced(read(oracle_bundle), device="cpu", threads=2)
     begin = time.monotonic()
     tuning.measure(engine, budget=0.8)
-    assert time.monotonic() - begin < 2.0  # the first size of each is measured in any case
+    assert (
+        time.monotonic() - begin < 6.0
+    )  # all sizes, as often, are 40; the first size of each is measured in any case
 
 
 def test_with_buckets_each_is_measured(oracle_bundle: Path) -> None:

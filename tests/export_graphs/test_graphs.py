@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from export import graphs, probes
 from export.graphs import DecodeGraph, EncodeGraph, Pair, ReconstructGraph, ScoreGraph
 from models.datasets.pixels import to_float, to_uint8
+from models.metrics.ssim import ssim
 from small_pairs import image_pair, vector_pair
 
 
@@ -84,12 +85,14 @@ def test_score_terms_follow_their_definitions(shape: tuple[int, int, int]) -> No
             (d**2).mean(axis=(1, 2, 3)),
             (smooth**2).mean(axis=(1, 2, 3)),
             ((codes[0] - codes[1]) ** 2).mean(axis=1),
+            1 - ssim(images=x, reconstructions=r),
+            (codes[0] ** 2).mean(axis=1) / 2,
         ],
         axis=1,
     )
     terms, heat = (t.numpy() for t in ScoreGraph(pair)(torch.from_numpy(x)))
-    assert graphs.score_terms(pair) == ("l1", "l2", "l2s", "cycle")
-    np.testing.assert_allclose(terms, expected, rtol=1e-5, atol=1e-7)
+    assert graphs.score_terms(pair) == ("l1", "l2", "l2s", "cycle", "ssim", "prior")
+    np.testing.assert_allclose(terms, expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(heat, np.abs(d).mean(axis=3), rtol=1e-5, atol=1e-7)
     # each term says something of its own, or this test could not tell them apart
     assert len(np.unique(expected.round(6))) == expected.size
@@ -106,10 +109,11 @@ def test_score_terms_of_vectors() -> None:
             (x - r).abs().mean(1),
             ((x - r) ** 2).mean(1),
             ((pair.encoder(x) - pair.encoder(r)) ** 2).mean(1),
+            (pair.encoder(x) ** 2).mean(1) / 2,
         ],
         dim=1,
     )
-    assert graphs.score_terms(pair) == ("l1", "l2", "cycle")
+    assert graphs.score_terms(pair) == ("l1", "l2", "cycle", "prior")
     torch.testing.assert_close(terms, expected)
     torch.testing.assert_close(heat, (x - r).abs())
 

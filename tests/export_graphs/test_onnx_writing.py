@@ -38,7 +38,7 @@ def test_signatures(models: dict[str, onnx.ModelProto]) -> None:
         "score": (
             [("images", *images)],
             [
-                ("terms", onnx.TensorProto.FLOAT, ["N", 4]),
+                ("terms", onnx.TensorProto.FLOAT, ["N", 6]),
                 ("heat", onnx.TensorProto.FLOAT, ["N", 24, 40]),
             ],
         ),
@@ -61,18 +61,20 @@ def test_no_norm_is_left_and_shared_weights_are_the_same_bytes(
     assert large["encode"]
     assert large["decode"]
     assert large["reconstruct"] == large["encode"] | large["decode"]
-    assert large["score"] == large["reconstruct"]  # though E is in there twice
+    # though E is in there twice; what SSIM blurs with is no weight
+    assert large["reconstruct"] < large["score"]
+    assert all(len(window) == 4 * 5 * 3 * 11 for window in large["score"] - large["reconstruct"])
 
 
 def test_nothing_tells_where_the_graph_was_made(models: dict[str, onnx.ModelProto]) -> None:
     for model in models.values():
-        data = model.SerializeToString()
+        bare = onnx.ModelProto()
+        bare.CopyFrom(model)
+        for tensor in bare.graph.initializer:
+            tensor.ClearField("raw_data")  # numbers may be any bytes
+        data = bare.SerializeToString()
         for trace in (b"/", b".py", b"stack_trace", b"fx_node"):
-            names = [t.name.encode() for t in model.graph.initializer]
-            stripped = data
-            for tensor in model.graph.initializer:
-                stripped = stripped.replace(tensor.raw_data, b"") if tensor.raw_data else stripped
-            assert trace not in stripped, (trace, names)
+            assert trace not in data
 
 
 def test_writing_is_silent_and_leaves_logging_and_warnings_as_they_were(

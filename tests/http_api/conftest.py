@@ -13,6 +13,7 @@ import httpx
 import pytest
 import uvicorn
 
+import server_process
 from oracle import make_oracle
 from serving.app import standalone
 from serving.deployment import Deployment
@@ -33,12 +34,12 @@ Serve = Callable[..., AbstractContextManager[Served]]
 
 
 @contextlib.contextmanager
-def served(settings: Settings, *, wait: bool = True) -> Iterator[Served]:
-    """A server with these settings, until the block ends."""
+def served(settings: Settings, *, wait: bool = True, port: int = 0) -> Iterator[Served]:
+    """A server with these settings, at a free port unless told, until the block ends."""
     deployment = Deployment(settings)
     app = standalone(deployment)
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none"))
-    with socket.create_server(("127.0.0.1", 0)) as listening:
+    with socket.create_server(("127.0.0.1", port)) as listening:
         port = listening.getsockname()[1]
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
@@ -66,11 +67,21 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def client(models: Path) -> Iterator[httpx.Client]:
-    """A client of a server of `models` whose default is the oracle."""
-    with served(Settings(models=models, default="oracle")) as running:
-        yield running.client
+@pytest.fixture(scope="session", params=["bare", pytest.param("bentoml", marks=pytest.mark.slow)])
+def client(
+    models: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[httpx.Client]:
+    """A client of a server of `models` whose default is the oracle, bare and under BentoML."""
+    if request.param == "bare":
+        with served(Settings(models=models, default="oracle")) as running:
+            yield running.client
+        return
+    log = tmp_path_factory.mktemp("bentoml") / "log"
+    with (
+        server_process.running("bentoml", models, log) as server,
+        httpx.Client(base_url=server.url, timeout=20) as client,
+    ):
+        yield client
 
 
 @pytest.fixture(scope="session")

@@ -115,6 +115,10 @@ def test_the_typed_methods_give_what_numpy_gives(client: Any) -> None:
     assert scored["results"][0]["heatmap"].startswith("data:image/png;base64,")
     morph = client.interpolate(images=URIS, frames=4)["images"]
     assert np.abs(pixels(morph).astype(int) - oracle_decode(latent_space.path(CODES, 4))).max() <= 1
+    exact = client.interpolate(images=URIS, frames=4, exact=True)["images"]
+    np.testing.assert_array_equal(pixels([exact[0], exact[-1]]), IMAGES)
+    refined = client.reconstruct(images=URIS, refine=2)
+    assert len(refined["steps"]) == 2
     drawn = client.sample(n=2, seed=5)
     wanted = oracle_decode(latent_space.sample(5, 2, 48, "normal"))
     np.testing.assert_array_equal(pixels(drawn["images"]), wanted)
@@ -186,6 +190,19 @@ def test_the_schema_knows_the_typed_methods_and_no_files(url: str) -> None:
         routes
     )
     assert '"file"' not in str(routes).replace("'", '"')
+
+
+def test_it_warns_that_anybody_may_ask(url: str, log: Path) -> None:
+    said = "anybody who reaches this server may ask: BIJECT_API_KEYS is not set"
+    assert log.read_text().count(said) == 1
+
+
+def test_the_document_covers_both(url: str) -> None:
+    paths = httpx.get(url + "/openapi.json").json()["paths"]
+    assert {"/encode", "/schema.json", "/v1/models/{model}/encode", "/docs"} <= paths.keys()
+    body = paths["/reconstruct"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert set(body["properties"]) == {"images", "refine", "model"}
+    assert "<script>" in httpx.get(url + "/docs").text
 
 
 def test_pickles_are_refused(url: str) -> None:

@@ -56,6 +56,57 @@ def test_one_that_is_missing_is_not_ready(tmp_path: Path) -> None:
     assert crew.unready() == "2 of 3 workers are not ready"
 
 
+def test_an_order_is_for_all_and_its_outcome_what_all_say(tmp_path: Path) -> None:
+    one, other = (Crew(2, tmp_path / "crew") for _ in range(2))
+    for crew in (one, other):
+        crew.join()
+    first = one.order("unload", "a@1")
+    assert [(order.action, order.ref) for order in other.orders()] == [("unload", "a@1")]
+    assert other.orders(after=first) == []
+    one.did(first)
+    assert one.outcome(first) is None  # the other has not tried
+    other.did(first, "it is stuck")
+    assert one.outcome(first) == ["it is stuck"]
+    second = other.order("load", "a@1")  # takes the place of what was ordered of it before
+    assert second > first
+    assert [order.action for order in one.orders()] == ["load"]
+    one.did(second)
+    other.did(second)
+    assert one.outcome(second) == []
+    assert other.outcome(first) == ["it is stuck"]
+    other.leave()
+    third = one.order("unload", "b@1")
+    one.did(third)
+    assert one.outcome(third) == []  # whoever has gone is not waited for
+
+
+def test_one_that_comes_later_loads_what_the_others_have(tmp_path: Path) -> None:
+    folder = tmp_path / "crew"
+    one = Crew(1, folder)
+    one.join()
+    assert one.wanted(["a@1", "b@1"]) == ({"a@1", "b@1"}, 0)
+    one.order("unload", "a@1")
+    last = one.order("load", "c@2")
+    later = Crew(1, folder)
+    later.join()
+    assert later.wanted(["a@1", "b@1", "c@2", "d@1"]) == ({"b@1", "c@2"}, last)
+    for crew in (one, later):
+        crew.leave()
+    anew = Crew(1, folder)
+    anew.join()
+    assert anew.wanted(["a@1", "d@1"]) == ({"a@1", "d@1"}, 0)
+
+
+def test_orders_of_an_earlier_server_are_not_carried_out(tmp_path: Path) -> None:
+    folder = tmp_path / "crew"
+    folder.mkdir(mode=0o700)
+    (folder / "orders").write_text('[[3, "unload", "a@1"]]')
+    (folder / "models").write_text('["b@1"]')
+    crew = Crew(1, folder)
+    crew.join()
+    assert crew.wanted(["a@1"]) == ({"a@1"}, 0)
+
+
 def test_a_folder_that_somebody_tidied_up_is_made_anew(tmp_path: Path) -> None:
     folder = tmp_path / "crew"
     one, other = Crew(2, folder), Crew(2, folder)

@@ -41,12 +41,12 @@ class Pieces:
         self.count = self.at_once = self.most = 0
         aside = Deployment.aside
 
-        async def counting(deployment: Deployment, work: Callable[[], Any]) -> Any:
+        async def counting(deployment: Deployment, work: Callable[[], Any], **how: Any) -> Any:
             self.count += 1
             self.at_once += 1
             self.most = max(self.most, self.at_once)
             try:
-                return await aside(deployment, work)
+                return await aside(deployment, work, **how)
             finally:
                 self.at_once -= 1
 
@@ -128,7 +128,7 @@ def test_figures_do_not_wait_behind_pixels(serve: Serve) -> None:
         deployment = running.deployment
         try:
             for _ in range(4 * deployment.cores):
-                deployment._pixels.submit(go.wait, 10)
+                deployment._pixels._pool.submit(go.wait, 10)
             begin = time.monotonic()
             assert running.client.get("/metrics").status_code == 200
             assert time.monotonic() - begin < 5

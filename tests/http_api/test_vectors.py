@@ -1,85 +1,18 @@
 """A model of vectors: the same verbs in JSON and npy, and no pictures."""
 
-import hashlib
 import io
-import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper
 
+from lines import make_line
 from serving import latents as latent_space
 
 V = "/v1/models/line/"
 ROWS = np.array([[1, 2], [-3, 0.5], [0, 0]], np.float32)
-
-
-def make_line(folder: Path) -> None:
-    """A bundle with D = Z = 2: E doubles, G halves, every score is the first number."""
-    path = folder / "line" / "1"
-    path.mkdir(parents=True)
-    two = helper.make_tensor("two", TensorProto.FLOAT, [], [2.0])
-    first = helper.make_tensor("first", TensorProto.INT64, [1], [0])
-    nodes = {
-        "encode": [helper.make_node("Mul", ["x", "two"], ["z"])],
-        "decode": [helper.make_node("Div", ["x", "two"], ["y"])],
-        "reconstruct": [
-            helper.make_node("Mul", ["x", "two"], ["z"]),
-            helper.make_node("Div", ["z", "two"], ["y"]),
-        ],
-        "score": [
-            helper.make_node("Gather", ["x", "first"], ["terms"], axis=1),
-            helper.make_node("Mul", ["x", "two"], ["heat"]),
-        ],
-    }
-    outputs = {
-        "encode": {"z": 2},
-        "decode": {"y": 2},
-        "reconstruct": {"z": 2, "y": 2},
-        "score": {"terms": 1, "heat": 2},
-    }
-    graphs = {}
-    for name, its in nodes.items():
-        graph = helper.make_graph(
-            its,
-            name,
-            [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 2])],
-            [
-                helper.make_tensor_value_info(output, TensorProto.FLOAT, ["N", size])
-                for output, size in outputs[name].items()
-            ],
-            [first] if name == "score" else [],
-        )
-        graph.initializer.append(two)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
-        onnx.checker.check_model(model)
-        data = model.SerializeToString()
-        (path / f"{name}.onnx").write_bytes(data)
-        graphs[name] = {
-            "file": f"{name}.onnx",
-            "sha256": hashlib.sha256(data).hexdigest(),
-            "inputs": [{"name": "x", "dtype": "float32", "shape": ["N", 2]}],
-            "outputs": [
-                {"name": output, "dtype": "float32", "shape": ["N", size]}
-                for output, size in outputs[name].items()
-            ],
-        }
-    manifest = {
-        "format": 1,
-        "name": "line",
-        "version": 1,
-        "vector": {"size": 2, "columns": ["a", "b"]},
-        "latent": {"size": 2, "prior": "normal"},
-        "graphs": graphs,
-        "score": {"terms": ["first"], "default": "first"},
-        "created": 1_700_000_000,
-    }
-    (path / "manifest.json").write_text(json.dumps(manifest))
 
 
 @pytest.fixture(scope="module")

@@ -15,11 +15,12 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
+from oracle import make_oracle
 from server_process import MODES, Mode, Running, running, status, until
 
 CLIENTS = 6
 GRACE_S = 20
-BACK_S = 45  # BentoML looks after its workers every 10 s
+BACK_S = 120  # on a machine with much else to do; BentoML looks after its workers every 10 s
 
 
 class Load:
@@ -109,24 +110,71 @@ def test_a_killed_worker_comes_back_while_the_other_answers(
         with load(server) as asking:
             until(lambda: asking.statuses.count(200) > 2 * CLIENTS, 10)
             os.kill(before[0], signal.SIGKILL)
-            until(lambda: status(server, "/readyz") == 503, 5)
-            answer = httpx.get(server.url + "/readyz")
-            assert "1 of 2 workers is not ready" in answer.json()["detail"]
-            assert answer.headers["retry-after"]
-            assert ready_workers(server) == 1
+            answers: list[httpx.Response] = []
+            until(lambda: unready(server, answers), 5)
+            assert "1 of 2 workers is not ready" in answers[-1].json()["detail"]
+            assert answers[-1].headers["retry-after"]
+            # A quick machine may have the next one up by now.
+            assert ready_workers(server) == 1 or status(server, "/readyz") == 200
             seen = len(asking.statuses)
             until(lambda: len(asking.statuses) > seen + 4 * CLIENTS, 10)
             assert set(asking.statuses[seen + CLIENTS :]) == {200}
             until(lambda: status(server, "/readyz") == 200, BACK_S)
         # Nobody was refused but those whom the killed worker was about to answer.
         assert asking.statuses.count(0) <= 2 * CLIENTS
-        assert set(asking.statuses) <= {200, 0, 503}
+        assert set(asking.statuses) <= {200, 0}
         after = server.workers()
         assert sorted(after) == [0, 1]
         assert (after[0] != before[0], after[1]) == (True, before[1])
         assert ready_workers(server) == 2
         # The sums hold what the killed one had counted.
         assert figure(server, "biject_requests_total", "sample") >= asking.statuses.count(200)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_all_workers_load_and_unload_and_so_does_one_that_comes_later(
+    mode: Mode, tmp_path: Path
+) -> None:
+    def ask(path: str) -> httpx.Response:
+        headers = {"Authorization": "Bearer secret"}
+        return httpx.post(f"{server.url}/v1/models/{path}", headers=headers, timeout=30)
+
+    def answering() -> set[str]:
+        """Which versions answer for the bare name, on connections to all workers."""
+        url = server.url + "/v1/models/oracle/sample"
+        return {httpx.post(url).json()["model"] for _ in range(24)}
+
+    models = tmp_path / "models"
+    for version in (1, 2):
+        make_oracle(models, version=version)
+    options = ("--workers", "2", "--admin-keys", "secret")
+    with running(mode, models, tmp_path / "log", *options) as server:
+        assert answering() == {"oracle@2"}
+        assert ask("oracle@2/unload").status_code == 200
+        assert answering() == {"oracle@1"}
+        make_oracle(models, version=3)
+        assert ask("oracle@3/load").json()["state"] == "ready"
+        assert answering() == {"oracle@3"}
+        damaged = make_oracle(models, version=4)
+        (damaged / "encode.onnx").unlink()
+        answer = ask("oracle/load")
+        assert answer.status_code == 422
+        assert answer.json()["detail"].count("encode.onnx cannot be read") == 1
+        assert ask("oracle/unload").json()["version"] == 3
+        make_oracle(models, version=5)  # nobody has loaded it yet
+        before = server.workers()
+        os.kill(before[1], signal.SIGKILL)
+        until(lambda: status(server, "/readyz") == 503, 5)
+        until(lambda: status(server, "/readyz") == 200, BACK_S)
+        assert server.workers()[1] != before[1]
+        assert answering() == {"oracle@1"}
+        assert ask("oracle@2/load").status_code == 200
+        assert answering() == {"oracle@2"}
+
+
+def unready(server: Running, answers: list[httpx.Response]) -> bool:
+    answers.append(httpx.get(server.url + "/readyz"))
+    return answers[-1].status_code == 503
 
 
 def figure(server: Running, name: str, verb: str) -> float:

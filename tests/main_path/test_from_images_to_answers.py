@@ -118,4 +118,4 @@ def test_the_digits_of_the_readme_reconstruct(tmp_path: Path) -> None:
             headers={"Content-Type": "application/x-npy"},
         ).json()
         assert scored["by"] == "l2s"
-        assert set(scored["results"][0]["terms"]) == {"l1", "l2", "l2s", "cycle"}
+        assert set(scored["results"][0]["terms"]) == {"l1", "l2", "l2s", "cycle", "ssim", "prior"}

@@ -12,7 +12,7 @@ from models import networks
 from models.config import ModelConfig, Prior
 from models.errors import BadConfig, UnknownName
 from models.networks.blocks import Orthonormal
-from models.networks.dcgan import Repeating, pyramid
+from models.networks.dcgan import Generator, Repeating, pyramid
 from models.networks.heads import Autoencoder, Embedding, Projections, Rebuilt, Untouched
 
 
@@ -80,10 +80,10 @@ def test_weights_that_repeat_pixels() -> None:
 def test_an_even_area_has_no_checkerboard(upsampling: str, even: bool) -> None:
     torch.manual_seed(0)
     generator = networks.build_generator(image_model((64, 64, 3), upsampling=upsampling)).eval()
+    assert isinstance(generator, Generator)
     x = torch.ones(1, 32, 4, 4)  # one bright, even area
-    (layers,) = generator.children()
     with torch.no_grad():
-        for layer in list(layers.children())[3:]:  # behind the linear one and its norm
+        for layer in list(generator.layers.children())[3:]:  # behind the linear one and its norm
             x = layer(x)
     middle = x[..., 30:34, 30:34]
     flat = bool((middle - middle.mean((2, 3), keepdim=True)).abs().max() < 1e-6)
@@ -105,8 +105,10 @@ def test_a_generator_that_repeats_pixels_trains_and_is_saved_small() -> None:
     assert torch.equal(generator.eval()(z), other.eval()(z))
 
 
-def test_only_pixels_are_doubled() -> None:
-    model = ModelConfig(network="mlp", vector=2, upsampling="nearest")
+@pytest.mark.parametrize("network", ["mlp", "resnet", "aegan"])
+def test_only_dcgan_repeats_pixels(network: str) -> None:
+    shape: dict[str, Any] = {"vector": 2} if network == "mlp" else {"image": (32, 32, 1)}
+    model = ModelConfig(network=network, upsampling="nearest", **shape)
     with pytest.raises(BadConfig, match=r"leave model\.upsampling out"):
         networks.build_generator(model)
 

@@ -48,3 +48,15 @@ def test_certain_scores_stay_finite() -> None:
 def test_a_wrong_name_lists_the_known_ones() -> None:
     with pytest.raises(UnknownName, match=r"choose from: began, cramer, .*, wgan-gp"):
         objectives.find("wgangp")
+
+
+def test_one_sided_smoothing_moves_the_reals_target_alone() -> None:
+    import math
+
+    loss = GAN.critic_loss(
+        real=torch.tensor([0.4]), fake=torch.tensor([-0.3]), smoothing=0.05, smoothing_real=0.1
+    )
+    real, fake = 1 / (1 + math.exp(-0.4)), 1 / (1 + math.exp(0.3))
+    expected = -0.85 * math.log(real) - 0.15 * math.log(1 - real)
+    expected += -0.05 * math.log(fake) - 0.95 * math.log(1 - fake)
+    assert loss.item() == pytest.approx(expected, rel=1e-5)

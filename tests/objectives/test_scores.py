@@ -60,6 +60,11 @@ def test_smoothing_moves_the_targets_of_least_squares() -> None:
     assert loss.item() == pytest.approx(expected / 2)
 
 
+def test_one_sided_smoothing_moves_the_target_of_reals_alone() -> None:
+    loss = lsgan.critic_loss(real=REAL, fake=FAKE, smoothing_real=0.1)
+    assert loss.item() == pytest.approx(((0.1**2 + 2.1**2) / 2 + (0 + 4) / 2) / 2)
+
+
 @pytest.mark.parametrize("name", ["hinge", "wgan", "wgan-gp", "rwgan"])
 def test_what_has_no_targets_has_none_to_smooth(name: str) -> None:
     objective: Any = objectives.find(name)

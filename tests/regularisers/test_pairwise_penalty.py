@@ -125,7 +125,7 @@ def test_settings_are_a_number_or_a_table() -> None:
 @pytest.mark.parametrize(
     ("table", "error", "why"),
     [
-        ({"r2": 1}, UnknownName, "choose from: clip, gradient, pairwise, r1"),
+        ({"r2": 1}, UnknownName, "choose from: augment, clip, dragan"),
         ({"pairwise": -1}, BadConfig, "0 or more"),
         ({"pairwise": "on"}, BadConfig, "0 or more"),
         ({"pairwise": {"form": "cube"}}, UnknownName, "norm, squared"),

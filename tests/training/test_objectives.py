@@ -15,6 +15,7 @@ from documentation.test_documents import document, table
 from models import objectives
 from models.config import Config
 from models.datasets import load_vectors
+from models.pairings.pairing import Turn
 from models.training import checkpoint, log
 from models.training.batches import Batches
 from models.training.step import Trainer
@@ -178,13 +179,14 @@ def test_a_critics_step_moves_no_g_or_e_and_theirs_no_critic(name: str) -> None:
     if name in ("ebgan", "magan"):
         trainer.objective = trainer.objective.restored({"warmed": 200, "margin": 50.0})
     x, z = batches.at(0), torch.randn(16, 1)
-    batch = trainer.pairing.forward(trainer.encoder, trainer.generator, x, z)
+    turn = Turn(rng=torch.Generator())
+    batch = trainer.pairing.forward(trainer.encoder, trainer.generator, x, z, turn.rng)
     assert trainer.critic_optimiser is not None
     start = weights(trainer)
-    trainer._critic_step(trainer.critic_optimiser, batch.detached(), torch.Generator(), 0)
+    trainer._critic_step(trainer.critic_optimiser, batch.detached(), turn)
     middle = weights(trainer)
     assert changed(start, middle) == {"critics"}
-    trainer._pair_step(batch)
+    trainer._pair_step(batch, turn)
     moved = changed(middle, weights(trainer))
     assert moved >= {"encoder"}
     assert moved <= {"encoder", "generator", *(["critics"] if spectral(trainer) else [])}

@@ -1,0 +1,121 @@
+"""Answers in lines of JSON, each sent once its piece is computed.
+
+A line per item in order, then one with `usage` and what else all have in common.  What fails after
+the first line was sent cannot have a status any more: the last line is then {"problem": ...}, and
+there is no `usage`.
+"""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
+from typing import Final
+
+import orjson
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from serving import problems, verbs
+from serving.attendance import attended
+from serving.deployment import Deployment
+from serving.errors import Busy, ServingError
+from serving.results import NOTHING, Result, Runner
+from serving.routes import answers
+from serving.routes.documents import Context, last_line
+from serving.routes.intake import Faults
+from serving.telemetry import Trace
+from serving.verbs import Prepared
+
+PIECE: Final = 64  # rows that are computed, and sent, together
+_AHEAD: Final = 2  # pieces in work: one is computed while another is turned into text
+_PAUSE: Final = 0.1  # seconds until a full queue is tried again
+
+
+class Stream(StreamingResponse):
+    """The answer: its first piece, which is there, and those that follow."""
+
+    def __init__(
+        self,
+        first: bytes,
+        rest: AsyncGenerator[bytes, None],
+        receive: Receive,
+        trace: Trace,
+        headers: dict[str, str],
+    ) -> None:
+        super().__init__(rest, headers=headers, media_type=answers.NDJSON)
+        self._first = first
+        self._rest = rest
+        self._request = receive
+        self._trace = trace
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def say(text: bytes, *, more: bool = True) -> None:
+            await send({"type": "http.response.body", "body": text, "more_body": more})
+
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        last = b""
+        try:
+            async with (
+                contextlib.aclosing(self._rest),
+                attended(self._request, self._trace.deadline),
+            ):
+                await say(self._first)
+                async for text in self._rest:
+                    await say(text)
+        except ServingError as error:
+            problem = orjson.Fragment(problems.body(error, self._trace.request_id))
+            last = orjson.dumps({"problem": problem}, option=orjson.OPT_APPEND_NEWLINE)
+        await say(last, more=False)
+
+
+async def pieces(
+    deployment: Deployment,
+    prepared: Prepared,
+    runner: Callable[[Faults], Runner],
+    context: Context,
+) -> AsyncGenerator[bytes, None]:
+    """The lines of the answer, some at a time; whoever stops asking stops the work.
+
+    `runner` makes that of one piece, from those of its rows that are known to have failed; it adds
+    to them what fails on the way.
+    """
+    count = len(prepared.rows)
+    total, alone = prepared.usage, prepared._replace(usage=NOTHING)
+
+    async def piece(start: int) -> tuple[Result, bytes]:
+        stop = min(start + PIECE, count)
+        failed = {i - start: why for i, why in context.failed.items() if start <= i < stop}
+        ids = None if context.ids is None else context.ids[start:stop]
+        result = await _patiently(alone, runner(failed), start, stop)
+        its = replace(context, failed=failed, ids=ids)
+        return result, await deployment.aside(lambda: answers.render_lines(result, its, start))
+
+    waiting: deque[asyncio.Task[tuple[Result, bytes]]] = deque()
+    starts = iter(range(0, count, PIECE))
+    try:
+        while True:
+            while len(waiting) < _AHEAD and (start := next(starts, None)) is not None:
+                waiting.append(asyncio.create_task(piece(start)))
+            if not waiting:
+                break
+            result, text = await waiting.popleft()
+            total = total.plus(result.usage)
+            yield text
+    finally:
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+    end = last_line(result, total, count, context)
+    yield orjson.dumps(end, option=orjson.OPT_APPEND_NEWLINE)
+
+
+async def _patiently(prepared: Prepared, runner: Runner, start: int, stop: int) -> Result:
+    """The rows, once the queue has room; the first must have it, or the request is refused."""
+    while True:
+        try:
+            return await verbs.complete(prepared, runner, start, stop)
+        except Busy:
+            if start == 0:
+                raise
+            await asyncio.sleep(_PAUSE)

@@ -1,0 +1,259 @@
+"""What /openapi.json says of the verbs, from the tables that parse and answer them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final
+
+from serving import verbs
+from serving.routes import answers
+from serving.routes.answers import NDJSON, NPY
+from serving.routes.bodies import FORM, FORM_FIELDS, IMAGE_TYPES, MAX_ID
+from serving.routes.documents import DOCUMENTS
+from serving.routes.intake import MAX_WAYPOINTS
+from serving.routes.openapi import JSON, Json, Media, Operation
+from serving.routes.parameters import Parameter, known
+from serving.settings import Settings
+
+IMAGE_URI: Final = "image-data-uri"  # the format of images in JSON
+_TAG: Final = "verbs"
+_FLOAT32: Final = 3.4028234e38
+# Black, 1 x 1: an example that works as it stands.
+_PIXEL: Final = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgAB"
+    "SK+kcQAAAABJRU5ErkJggg=="
+)
+_FILE: Final[Json] = {"type": "string", "format": "binary"}  # in a form
+_BYTES: Final[Json] = {}  # of a media type: OpenAPI 3.1 has no more to say of it
+_SUMMARIES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "encode": "E(x): latents of images.",
+        "decode": "G(z): images of latents.",
+        "reconstruct": "G(E(x)): images there and back.",
+        "score": "How abnormal images are: higher is more abnormal.",
+        "interpolate": "A morph along a path through the codes of images.",
+        "sample": "G(z) of codes drawn from the prior.",
+        "vary": "Images near the one given.",
+    }
+)
+_PROBLEMS: Final = (404, 406, 408, 415, 422, 429, 504)
+_PROBLEMS_OF_GET: Final = (404, 406, 408, 422, 429, 504)
+_DEADLINE: Final[Json] = {
+    "name": "X-Deadline-Ms",
+    "in": "header",
+    "description": "When the answer is wanted, in milliseconds; sooner than the server would.",
+    "schema": {"type": "integer", "minimum": 1, "maximum": 999_999_999},
+}
+_PREFER: Final[Json] = {
+    "name": "Prefer",
+    "in": "header",
+    "description": "`partial`: in JSON and in lines, items that fail do not fail the others.",
+    "schema": {"type": "string"},
+}
+_IF_NONE_MATCH: Final[Json] = {
+    "name": "If-None-Match",
+    "in": "header",
+    "description": "ETags of what is there already.",
+    "schema": {"type": "string"},
+}
+_CACHE_HEADERS: Final[Json] = {
+    "ETag": {"description": "With a seed; weak in JSON.", "schema": {"type": "string"}},
+    "Cache-Control": {"required": True, "schema": {"type": "string"}},
+}
+_PARTIAL_HEADERS: Final[Json] = {
+    "Preference-Applied": {
+        "description": "`partial`, where that was asked for and has a place in the format.",
+        "schema": {"type": "string"},
+    }
+}
+
+
+def native(settings: Settings) -> list[Operation]:
+    """The operations of the native dialect."""
+    operations = [_post(verb, settings) for verb in verbs.VERBS]
+    return [*operations, _get_sample(settings)]
+
+
+def typed(settings: Settings) -> list[Operation]:
+    """The typed methods that BentoML serves, and its schema of them."""
+    model = {"type": "string", "default": "default"}
+    operations = [
+        Operation(
+            method="post",
+            path=f"/{verb}",
+            tag="BentoML",
+            summary=_SUMMARIES[verb],
+            description="For BentoML's clients; images only, in JSON only. null is the default.",
+            body={JSON: Media(_json_body(verb, settings, {"model": model}, images_only=True))},
+            answer={JSON: Media(DOCUMENTS[verb])},
+            problems=tuple(status for status in _PROBLEMS if status != 406),
+            name=f"typed_{verb}",
+        )
+        for verb in verbs.VERBS
+    ]
+    schema = Operation(
+        method="get",
+        path="/schema.json",
+        tag="BentoML",
+        summary="BentoML's schema of its typed methods.",
+        answer={JSON: Media({"type": "object"})},
+    )
+    return [*operations, schema]
+
+
+def _post(verb: str, settings: Settings) -> Operation:
+    return Operation(
+        method="post",
+        path=f"/v1/models/{{model}}/{verb}",
+        tag=_TAG,
+        summary=_SUMMARIES[verb],
+        description=_parameters_said(verb),
+        parameters=[*_in_query(verb, settings), _DEADLINE, _PREFER],
+        body=dict(_bodies(verb, settings)),
+        body_required=verb != "sample",
+        answer=_answers(verb),
+        answer_headers=_PARTIAL_HEADERS,
+        problems=_PROBLEMS,
+        name=verb,
+    )
+
+
+def _get_sample(settings: Settings) -> Operation:
+    return Operation(
+        method="get",
+        path="/v1/models/{model}/sample",
+        tag=_TAG,
+        summary=_SUMMARIES["sample"],
+        description="As POST; with a seed for caches to keep, so that it can stand in an `<img>`.",
+        parameters=[*_in_query("sample", settings), _DEADLINE, _IF_NONE_MATCH],
+        answer=_answers("sample"),
+        answer_headers=_CACHE_HEADERS,
+        others={304: "What If-None-Match names is still what this would give."},
+        problems=_PROBLEMS_OF_GET,
+        name="show_sample",
+    )
+
+
+def _parameters_said(verb: str) -> str:
+    if not known(verb):
+        return ""
+    return "Parameters stand in the query, or in the JSON or form beside what is sent; not in both."
+
+
+def _known(verb: str, settings: Settings) -> Sequence[Parameter]:
+    return known(verb, max_images=settings.max_images, max_frames=settings.max_frames)
+
+
+def _in_query(verb: str, settings: Settings) -> Iterator[Json]:
+    for one in _known(verb, settings):
+        yield {"name": one.name, "in": "query", "description": one.about, "schema": one.schema()}
+
+
+def _in_body(verb: str, settings: Settings) -> Json:
+    return {one.name: {**one.schema(), "description": one.about} for one in _known(verb, settings)}
+
+
+def _bodies(verb: str, settings: Settings) -> Iterator[tuple[str, Media]]:
+    yield JSON, Media(_json_body(verb, settings, {}), _example(verb))
+    fields = _in_body(verb, settings)
+    if verb == "sample":
+        form = {"type": "object", "properties": fields, "additionalProperties": False}
+        yield FORM_FIELDS, Media(form)
+        yield FORM, Media(form)
+        return
+    yield NPY, Media(_BYTES)
+    if verb == "decode":
+        return
+    files = {"type": "array", "items": _FILE, **_counts(verb, settings)}
+    form = {
+        "type": "object",
+        "properties": {"images": files, **fields},
+        "required": ["images"],
+        "additionalProperties": False,
+    }
+    yield FORM, Media(form)
+    if verb != "interpolate":  # which wants more than one
+        for media_type in IMAGE_TYPES:
+            yield media_type, Media(_BYTES)
+
+
+def _json_body(verb: str, settings: Settings, more: Json, *, images_only: bool = False) -> Json:
+    fields = {**_in_body(verb, settings), **more}
+    counts = _counts(verb, settings)
+    if verb == "sample":
+        return _object(fields)
+    if verb == "decode":
+        return _object(fields, latents=_numbers("latent", counts, named=not images_only))
+    images = _object(fields, images=_images(counts, named=not images_only))
+    if images_only:
+        return images
+    return {"anyOf": [images, _object(fields, vectors=_numbers("vector", counts))]}
+
+
+def _object(fields: Json, **items: Json) -> Json:
+    return {
+        "type": "object",
+        "properties": {**items, **fields},
+        "required": list(items),
+        "additionalProperties": False,
+    }
+
+
+def _images(counts: Json, *, named: bool) -> Json:
+    uri = {
+        "type": "string",
+        "format": IMAGE_URI,
+        "description": "An image as data URI, or bare base64. URLs are never fetched.",
+    }
+    return _list_of("image", uri, counts, named=named)
+
+
+def _numbers(key: str, counts: Json, *, named: bool = True) -> Json:
+    number = {"type": "number", "minimum": -_FLOAT32, "maximum": _FLOAT32}
+    row = {"type": "array", "items": number, "minItems": 1}
+    return _list_of(key, row, counts, named=named)
+
+
+def _list_of(key: str, item: Json, counts: Json, *, named: bool) -> Json:
+    name = {"type": ["string", "null"], "maxLength": MAX_ID, "description": "Comes back with it."}
+    with_id = {
+        "type": "object",
+        "properties": {"id": name, key: item},
+        "required": [key],
+        "additionalProperties": False,
+    }
+    return {"type": "array", "items": {"anyOf": [item, with_id]} if named else item, **counts}
+
+
+def _counts(verb: str, settings: Settings) -> Json:
+    """How many items it takes."""
+    low, high = {"interpolate": (2, MAX_WAYPOINTS), "vary": (1, 1)}.get(
+        verb, (1, settings.max_images)
+    )
+    return {"minItems": low, "maxItems": high}
+
+
+def _example(verb: str) -> Any:
+    return {
+        "decode": None,  # whose length is the model's affair
+        "sample": {"n": 2, "seed": 7},
+        "interpolate": {"images": [_PIXEL, _PIXEL], "frames": 5},
+        "vary": {"images": [_PIXEL], "n": 2, "seed": 7},
+    }.get(verb, {"images": [{"id": "black", "image": _PIXEL}]})
+
+
+def _answers(verb: str) -> Mapping[str, Media]:
+    forms: dict[str, Media] = {}
+    for media_type in answers.formats_of_images(verb):
+        if media_type == JSON:
+            forms[JSON] = Media(DOCUMENTS[verb])
+        elif media_type == NDJSON:
+            forms[NDJSON] = Media({"type": "string", "description": _LINES})
+        else:
+            forms[media_type] = Media(_BYTES)
+    return forms
+
+
+_LINES: Final = (
+    "An object per item in order, with `index`, its `id` if it has one, and its values or a "
+    "`problem`; the last line has `usage`, or the `problem` that ended the answer."
+)

@@ -1,0 +1,164 @@
+"""Terms of codes: appended to the score graph, and equal to what scikit-learn makes of E(x)."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from click.testing import CliRunner, Result
+from sklearn.covariance import LedoitWolf
+from sklearn.neighbors import NearestNeighbors
+
+from bars import bars
+from biject import main
+from export import calibration, latent_terms
+from export.latent_terms import Codes
+from oracle import make_oracle
+from serving.bundle import read
+from serving.engine import Engine
+
+IMAGE_TERMS = ["l1", "l2", "l2s", "cycle", "ssim", "prior"]
+CODE_TERMS = ["mahalanobis", "knn", "combined"]
+
+
+def calibrate(bundle: Path, data: Path, out: Path, *more: str) -> Result:
+    command = ["calibrate", str(bundle), "--data", str(data), "--out", str(out), *more]
+    return CliRunner().invoke(main, command)
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """300 images that training never saw."""
+    path = tmp_path_factory.mktemp("fresh") / "fresh.npz"
+    np.savez(path, images=bars(300, seed=11)[0])
+    return path
+
+
+@pytest.fixture(scope="module")
+def calibrated(bundle: Path, fresh: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("models") / "bars" / "2"
+    result = calibrate(bundle, fresh, out, "--by", "combined")
+    assert result.exit_code == 0, result.output
+    assert "the codes of 100 being what others' are compared with" in result.stderr
+    return out
+
+
+def divided() -> tuple[np.ndarray, np.ndarray]:
+    """(judging, kept): of 300, by the generator that the docstring names."""
+    order = np.random.Generator(np.random.Philox(key=0)).permutation(300)
+    images = bars(300, seed=11)[0][..., None]
+    return images[np.sort(order[100:])], images[np.sort(order[:100])]
+
+
+def answers(bundle: Path, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(latents, terms), in double precision."""
+    engine = Engine(read(bundle), device="cpu")
+    return tuple(engine.run(g, [images])[0].astype(np.float64) for g in ("encode", "score"))  # type: ignore[return-value]
+
+
+def test_terms_equal_those_of_scikit_learn(calibrated: Path, bundle: Path) -> None:
+    judging, kept = divided()
+    codes, _ = answers(bundle, kept)
+    images = np.concatenate([judging, np.random.default_rng(5).integers(0, 256, (40, 16, 16, 1))])
+    latents, terms = answers(calibrated, images.astype(np.uint8))
+    _, before = answers(bundle, images.astype(np.uint8))
+    manifest = json.loads((calibrated / "manifest.json").read_text())
+    assert manifest["score"]["terms"] == IMAGE_TERMS + CODE_TERMS
+    assert manifest["score"]["default"] == "combined"
+    assert np.allclose(terms[:, :6], before, atol=1e-6)
+    size = codes.shape[1]
+    deviation = LedoitWolf().fit(codes).mahalanobis(latents) / size
+    assert np.allclose(terms[:, 6], deviation, rtol=1e-3, atol=1e-4)
+    near = NearestNeighbors(n_neighbors=5).fit(codes).kneighbors(latents)[0].mean(axis=1)
+    assert np.allclose(terms[:, 7], near / np.sqrt(size), rtol=1e-3, atol=1e-4)
+    l2s, knn = terms[:200, 2], terms[:200, 7]
+    combined = terms[:, 2] / l2s.std() + terms[:, 7] / knn.std()
+    assert np.allclose(terms[:, 8], combined, rtol=1e-3)
+    assert manifest["score"]["combined"] == {
+        "l2s": pytest.approx(1 / l2s.std(), rel=1e-3),
+        "knn": pytest.approx(1 / knn.std(), rel=1e-3),
+    }
+
+
+def test_only_images_whose_codes_are_not_kept_are_scored(calibrated: Path) -> None:
+    _, terms = answers(calibrated, divided()[0])
+    found = read(calibrated).manifest.score.calibration
+    assert set(found) == set(IMAGE_TERMS + CODE_TERMS)
+    for i, name in enumerate(IMAGE_TERMS + CODE_TERMS):
+        assert np.allclose(found[name], np.sort(terms[:, i]), rtol=1e-4, atol=1e-6), name
+
+
+def test_the_answers_it_carries_are_those_it_gives(calibrated: Path) -> None:
+    with np.load(calibrated / "golden.npz") as golden:
+        _, terms = answers(calibrated, golden["score.images"])
+        assert terms.shape[1] == 9
+        assert np.allclose(golden["score.terms"], terms, rtol=1e-3, atol=1e-4)
+
+
+def test_calibrating_again_replaces_the_terms(
+    calibrated: Path, fresh: Path, tmp_path: Path
+) -> None:
+    again = tmp_path / "bars" / "3"
+    assert calibrate(calibrated, fresh, again).exit_code == 0
+    first, second = (
+        onnx.load(p / "score.onnx", load_external_data=False) for p in (calibrated, again)
+    )
+    assert [n.name for n in first.graph.initializer] == [n.name for n in second.graph.initializer]
+    assert [list(n.output) for n in first.graph.node] == [list(n.output) for n in second.graph.node]
+    manifest = read(again).manifest
+    assert list(manifest.score.terms) == IMAGE_TERMS + CODE_TERMS
+    assert manifest.score.default == "combined"
+    few = tmp_path / "few.npz"
+    np.savez(few, images=bars(20, seed=12)[0])
+    fewer = tmp_path / "bars" / "4"
+    assert calibrate(again, few, fewer).exit_code == 0  # its neighbours stay those of before
+    assert list(read(fewer).manifest.score.terms) == IMAGE_TERMS + CODE_TERMS
+    assert len(read(fewer).manifest.score.calibration["knn"]) == 20
+
+
+def test_a_few_images_are_all_needed_to_judge(bundle: Path, tmp_path: Path) -> None:
+    few, out = tmp_path / "few.npz", tmp_path / "bars" / "2"
+    np.savez(few, images=bars(149, seed=12)[0])
+    assert calibrate(bundle, few, out).exit_code == 0
+    assert list(read(out).manifest.score.terms) == IMAGE_TERMS
+    assert (out / "score.onnx").read_bytes() == (bundle / "score.onnx").read_bytes()
+
+
+def test_a_graph_without_codes_gets_no_such_terms(fresh: Path, tmp_path: Path) -> None:
+    oracle = make_oracle(tmp_path, height=16, width=16, channels=1, block=4)
+    model = onnx.load(oracle / "score.onnx")
+    opened = read(oracle)
+    images = bars(8, seed=1)[0][..., None]
+    wrong = np.full((8, 16), 7.0, np.float32)
+    assert latent_terms.find_latents(opened, images, wrong) is None
+    right = Engine(opened, device="cpu").run("encode", [images])[0]
+    found = latent_terms.find_latents(opened, images, right)
+    assert found in {name for node in model.graph.node for name in node.output}
+
+
+def test_equal_codes_have_no_neighbourhood() -> None:
+    assert latent_terms.fit(np.ones((60, 3), np.float32)) is None
+
+
+def test_a_term_that_is_not_there(bundle: Path, fresh: Path, tmp_path: Path) -> None:
+    result = calibrate(bundle, fresh, tmp_path / "bars" / "2", "--by", "beauty")
+    assert result.exit_code == 2
+    assert "there is no term 'beauty': --by takes l1, l2," in result.stderr
+    assert not (tmp_path / "bars").exists()
+
+
+def test_graphs_that_answer_otherwise_are_refused(
+    bundle: Path, fresh: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = Codes.terms
+
+    def wrong(self: Codes, latents: np.ndarray) -> np.ndarray:
+        return right(self, latents) * 1.1
+
+    monkeypatch.setattr(Codes, "terms", wrong)
+    result = calibrate(bundle, fresh, tmp_path / "bars" / "2")
+    assert result.exit_code == 1
+    assert "score's terms by" in result.stderr
+    assert not (tmp_path / "bars").exists()
+    assert calibration.kept_codes(300) == 100
