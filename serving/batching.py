@@ -254,6 +254,8 @@ class Batcher:
 
     def _fail(self, results: list[Result]) -> None:
         with self._wake:
+            # What ended already, in another half of the batch say, does not end again.
+            results = [(work, why) for work, why in results if not work.dead and not work.complete]
             for work, _ in results:
                 self._line.drop(work)
         self._send(results)

@@ -56,6 +56,11 @@ class Work:
         self.rows = len(self.inputs[0])
         self.key = (self.graph, *[(a.dtype, a.shape[1:]) for a in self.inputs])
 
+    @property
+    def complete(self) -> bool:
+        """Whether all its rows came back."""
+        return self.done == self.rows
+
     def answer(self) -> Answer:
         """What came back, put together; only when all of it did."""
         pieces = [self.pieces[start] for start in sorted(self.pieces)]
@@ -229,7 +234,7 @@ class Line:
                 work.batch = rows
             work.compute += seconds
             row += stop - start
-            if work.done == work.rows and not work.dead:
+            if work.complete and not work.dead:
                 complete.append(work)
         return complete
 
