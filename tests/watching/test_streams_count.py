@@ -188,7 +188,9 @@ def test_lines_end_once_the_rate_is_used_up(folder: Path, monkeypatch: pytest.Mo
         return run(engine, graph, inputs)
 
     monkeypatch.setattr(Engine, "run", braked)
-    settings = Settings(models=folder, api_keys=("line:k",), rate_limit=150, threads=2)
+    settings = Settings(
+        models=folder, api_keys=("line:k",), admin_keys=("root:r",), rate_limit=150, threads=2
+    )
     answers: list[httpx.Response] = []
     with served(settings) as running:
         running.client.headers.update({"X-API-Key": "k"})
@@ -207,6 +209,7 @@ def test_lines_end_once_the_rate_is_used_up(folder: Path, monkeypatch: pytest.Mo
             pass  # the same key takes what is left
         off.set()
         asking.join()
+        running.client.headers.update({"X-API-Key": "r"})  # which has no rate
         found = figures(running.client)
     *_, last = answers[0].text.splitlines()
     assert json.loads(last)["problem"]["status"] == 429
