@@ -227,9 +227,18 @@ class Batcher:
         with self._wake:
             complete = self._line.record(parts, outputs, seconds)
         self._send([(work, work.answer()) for work in complete])
-        if self._on_batch is not None:
-            self._on_batch(graph, outputs, seconds)
+        self._tell(graph, outputs, seconds)
         return whole
+
+    def _tell(self, graph: str, outputs: list[Array], seconds: float) -> None:
+        """Tell whoever counts batches, whose failures are not the engine's."""
+        if self._on_batch is None:
+            return
+        try:
+            self._on_batch(graph, outputs, seconds)
+        # The edge of what is not ours: answers matter more than figures of them.
+        except BaseException:
+            log.exception("a batch to %s was computed, and could not be counted", graph)
 
     def _run_joined(self, graph: str, rows: int, parts: list[Part]) -> list[Array]:
         inputs = [

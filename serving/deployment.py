@@ -248,7 +248,8 @@ class Deployment:
         while not self._stopped.is_set():
             try:
                 self._others = await asyncio.to_thread(self._exchange, crew)
-            except OSError:  # a full disk, say: it may have room again
+            # The edge of a background task.  A full disk, say: it may have room again.
+            except Exception:
                 if time.monotonic() - said > _SILENT:
                     log.exception("the other workers cannot be told how this one stands")
                     said = time.monotonic()
@@ -271,7 +272,7 @@ class Deployment:
 
     def _gauge(self) -> None:
         standing = [
-            (model.name, model.loaded.batcher)
+            (model.name, model.version, model.loaded.batcher)
             for model in self.registry.models
             if model.loaded is not None
         ]

@@ -89,6 +89,7 @@ class Edge:
         finally:
             self._deployment.end_answer()
             exchange.release()
+            exchange.count()
             trace.release()
             if settings.access_log:
                 logs.access(trace, scope, exchange.status)
@@ -122,9 +123,7 @@ class Edge:
                 exchange.check_length(headers[b"content-length"])
             await self._app(scope, receive, send)
         except ClientGone:
-            if not exchange.status:
-                exchange.status = CLIENT_GONE
-                self._deployment.metrics.answered(trace, CLIENT_GONE)
+            exchange.leave()
         except ServingError as error:
             await exchange.refuse(error, send)
         except HTTPException as error:  # a router's own: no such path, no such method
@@ -155,6 +154,7 @@ class _Exchange:
         self._complete = False  # the body has been read
         self._started = False  # the answer has
         self._finished = False
+        self._counted = False
         self._ours = False  # it is an error in its final words
         self._poor: Message | None = None  # the start of an answer that is being reworded
         self._poor_body = b""
@@ -210,6 +210,8 @@ class _Exchange:
         elif self._poor is None:
             self._finished = not message.get("more_body", False)
             await self._send(message)
+            if self._finished:
+                self.count()
         else:
             if len(self._poor_body) < _ERROR_BODY:
                 self._poor_body += message.get("body", b"")
@@ -245,9 +247,25 @@ class _Exchange:
         await self._start({**start, "status": worded.status, "headers": headers.raw})
         self._finished = True
         await self._send({"type": "http.response.body", "body": worded.body})
+        self.count()
+
+    def leave(self) -> None:
+        """Whoever asked has left, or was cut off for reading nothing until the deadline."""
+        if not self.status or (self._trace.error is None and not self._finished):
+            self.status = CLIENT_GONE
+
+    def count(self) -> None:
+        """Count the answer, once; one that began well and ended in a problem by the problem."""
+        if self._counted or not self.status:
+            return
+        self._counted = True
+        if self.status < _FIRST_ERROR and self._trace.error is not None:
+            self.status = self._trace.error.status
+        self._deployment.metrics.answered(self._trace, self.status)
 
     async def _start(self, message: Message) -> None:
         self._started = True
+        self._trace.answered = time.monotonic()
         self.status = message["status"]
         headers = [
             *message.get("headers", ()),
@@ -256,7 +274,6 @@ class _Exchange:
         ]
         if self._deployment.draining:
             headers.append((b"connection", b"close"))
-        self._deployment.metrics.answered(self._trace, self.status)
         await self._send({**message, "headers": headers})
 
     def _too_large(self, found: str) -> TooLarge:

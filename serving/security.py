@@ -124,6 +124,10 @@ class Bucket:
             )
         self._left -= images
 
+    def give_back(self, images: int) -> None:
+        """So many were taken for nothing."""
+        self._left = min(self._most, self._left + images)
+
 
 class Caller:
     """Whose request it is; it has paid for one image, and pays for others as they are known."""
@@ -145,6 +149,14 @@ class Caller:
             self._bucket.take(owed, taken=self._paid)
         self.images += images
         self._paid = max(self._paid, self.images)
+
+    def give_back(self, images: int) -> None:
+        """What was paid for so many, which were not computed after all; the first stays paid."""
+        self.images -= images
+        paid = max(1, self.images)
+        if self._bucket is not None:
+            self._bucket.give_back(self._paid - paid)
+        self._paid = paid
 
 
 def require_admin(headers: Mapping[str, str], settings: "Settings") -> None:

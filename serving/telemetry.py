@@ -6,12 +6,13 @@ own routes included, notes there what it learns: model, verb, times, the error b
 
 import collections
 import functools
+import math
 import os
 import random
 import re
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -74,6 +75,7 @@ class Trace:
     verb: str = ""
     queue_ms: float = 0.0
     compute_ms: float = 0.0
+    answered: float = 0.0  # time.monotonic() at the answer's start
     caller: Caller | None = None  # whose key it came with
     error: ServingError | None = None  # the true reason, where a framework words the answer
     held: Held | None = None  # the model, which is not let go before the answer is out
@@ -125,6 +127,11 @@ class _Batches(NamedTuple):
     seconds: Counter
 
 
+class _Watched(NamedTuple):
+    manifest: Manifest  # a newer copy of the same version has another
+    drift: Drift
+
+
 class Metrics:
     """Figures with few labels: never a path, never a name that is not a model's or a key's.
 
@@ -138,7 +145,7 @@ class Metrics:
         self._registry = registry
         self._counts = AnswerCounts(registry, together=1 if _SHARED in os.environ else TOGETHER)
         self._batches: dict[tuple[str, str], _Batches] = {}
-        self._drifts: dict[str, Drift] = {}
+        self._drifts: dict[tuple[str, int], _Watched] = {}  # by name and version
         self._noting = threading.Lock()
         self._restarted: WeakKeyDictionary[Batcher, int] = WeakKeyDictionary()
         counter = functools.partial(Counter, registry=registry)
@@ -175,16 +182,16 @@ class Metrics:
         self.shift = recent(
             "biject_latent_shift",
             "How far the mean of the last thousand codes is from the prior's, in its deviations.",
-            ["model"],
+            ["model", "version"],
         )
         self.spread = recent(
             "biject_latent_spread",
             "Deviation of the last thousand codes, over the prior's.",
-            ["model"],
+            ["model", "version"],
         )
 
     def answered(self, trace: Trace, status: int) -> None:
-        """Count an answer that is about to start."""
+        """Count an answer that is about to end; it started at `trace.answered`, if it did."""
         reason, caller = _REASONS.get(status, ""), trace.caller
         if reason and isinstance(trace.error, RateExceeded):
             reason = RATE
@@ -193,7 +200,7 @@ class Metrics:
                 trace.model,
                 trace.verb,
                 status,
-                time.monotonic() - trace.started,
+                (trace.answered or time.monotonic()) - trace.started,
                 trace.queue_ms / 1e3 if trace.compute_ms else None,
                 reason,
                 caller.name if caller is not None else "",
@@ -224,41 +231,57 @@ class Metrics:
         if padding:
             batches.padding.inc(padding)
         if graph in _CODING:
-            drift = self._drifts.get(manifest.name)
-            if drift is None:
-                drift = self._drifts.setdefault(manifest.name, Drift(manifest.latent.prior))
-            drift.watch(batch[0])
+            place = manifest.name, manifest.version
+            watched = self._drifts.get(place)
+            if watched is None or watched.manifest is not manifest:
+                watched = self._drifts[place] = _Watched(manifest, Drift(manifest.latent.prior))
+            watched.drift.watch(batch[0])
 
-    def judged(self, model: str, verdict: Verdict) -> None:
-        """Count the images of a request that were compared with the calibration's."""
-        known = [p for p in verdict.p_values if p is not None]
+    def judged(self, model: str, verdict: Verdict, failed: Container[int] = ()) -> None:
+        """Count the images that were compared with the calibration's; those that `failed` were not.
+
+        Any thread may call.
+        """
+        known = [
+            (p, bool(flag))
+            for i, (p, flag) in enumerate(zip(verdict.p_values, verdict.anomalous, strict=True))
+            if p is not None and i not in failed
+        ]
         if known:
             self.scored.labels(model).inc(len(known))
-            self.p_values.labels(model).inc(sum(known))
-            self.flagged.labels(model).inc(sum(map(bool, verdict.anomalous)))
+            self.p_values.labels(model).inc(sum(p for p, _ in known))
+            self.flagged.labels(model).inc(sum(flag for _, flag in known))
 
     def gauge(
-        self, models: Iterable[tuple[str, Batcher]], *, worker: int, open_requests: int
+        self, models: Iterable[tuple[str, int, Batcher]], *, worker: int, open_requests: int
     ) -> None:
-        """Note how things stand now.  Any thread may call."""
+        """Note how things stand now, with these models loaded.  Any thread may call."""
         self._counts.settle()
         self.open.labels(str(worker)).set(open_requests)
         with self._noting:
             self._note(models)
 
-    def _note(self, models: Iterable[tuple[str, Batcher]]) -> None:
+    def _note(self, models: Iterable[tuple[str, int, Batcher]]) -> None:
         rows: collections.Counter[str] = collections.Counter()  # of all versions of a name
-        for name, batcher in models:
+        loaded = set()
+        for name, version, batcher in models:
+            loaded.add((name, version))
             rows[name] += batcher.queued
             restarts = batcher.restarts
             self.restarts.labels(name).inc(restarts - self._restarted.get(batcher, 0))
             self._restarted[batcher] = restarts
         for name, queued in rows.items():
             self.queued.labels(name).set(queued)
-        for name, drift in list(self._drifts.items()):
-            if (figures := drift.figures()) is not None:
-                self.shift.labels(name).set(figures[0])
-                self.spread.labels(name).set(figures[1])
+        for place, watched in list(self._drifts.items()):
+            figures = watched.drift.figures()
+            if place not in loaded:
+                del self._drifts[place]
+                # No more to be said: what workers share in files cannot be taken out of them.
+                figures = math.nan, math.nan
+            if figures is not None:
+                name, version = place
+                self.shift.labels(name, str(version)).set(figures[0])
+                self.spread.labels(name, str(version)).set(figures[1])
 
     def render(self) -> bytes:
         """All figures in Prometheus' text format."""

@@ -57,13 +57,16 @@ class BatchRunner:
     async def run(self, graph: str, *inputs: Array) -> Answer:
         """The graph's outputs, merged with other requests' on the way."""
         verbs.check_graph(self._manifest, graph)
-        if self._trace.caller is not None:
-            self._trace.caller.pay(len(inputs[0]))
+        rows, caller = len(inputs[0]), self._trace.caller
+        if caller is not None:
+            caller.pay(rows)
         begin, tally = time.monotonic(), self._loaded.tally
         try:
             answer = await self._loaded.batcher.submit(graph, inputs, self._trace.deadline)
         except ServingError:
             tally.failed(graph, time.monotonic() - begin)
+            if caller is not None:
+                caller.give_back(rows)
             raise
         tally.answered(graph, answer)
         self._trace.queue_ms += answer.queue_ms
@@ -228,7 +231,7 @@ class Native:
             runner = Lenient(runner, asked.model.manifest, failed)
         result = await verbs.complete(prepared, runner)
         if isinstance(result, Scored):
-            self._deployment.metrics.judged(asked.model.name, result.verdict)
+            self._deployment.metrics.judged(asked.model.name, result.verdict, failed)
         media_type, context = asked.media_type, asked.context(payload, failed)
         if answers.is_quick(result, media_type, context):
             return answers.render(result, media_type, context)

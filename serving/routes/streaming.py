@@ -7,6 +7,7 @@ there is no `usage`.
 
 import asyncio
 import contextlib
+import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
@@ -17,10 +18,10 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from serving import problems, verbs
-from serving.attendance import attended
+from serving.attendance import ClientGone, attended
 from serving.deployment import Deployment
-from serving.errors import Busy, ServingError
-from serving.results import NOTHING, Result, Runner
+from serving.errors import Busy, DeadlineExceeded, RateExceeded, ServingError
+from serving.results import NOTHING, Result, Runner, Scored
 from serving.routes import answers
 from serving.routes.documents import Context, last_line
 from serving.routes.intake import Faults
@@ -30,6 +31,7 @@ from serving.verbs import Prepared
 PIECE: Final = 64  # rows that are computed, and sent, together
 _AHEAD: Final = 2  # pieces in work: one is computed while another is turned into text
 _PAUSE: Final = 0.1  # seconds until a full queue is tried again
+_LAST_WORD: Final = 1.0  # seconds for the last line of an answer that is late
 
 
 class Stream(StreamingResponse):
@@ -53,20 +55,27 @@ class Stream(StreamingResponse):
         async def say(text: bytes, *, more: bool = True) -> None:
             await send({"type": "http.response.body", "body": text, "more_body": more})
 
+        trace = self._trace
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         last = b""
         try:
             async with (
                 contextlib.aclosing(self._rest),
-                attended(self._request, self._trace.deadline),
+                attended(self._request, trace.deadline),
             ):
                 await say(self._first)
                 async for text in self._rest:
                     await say(text)
         except ServingError as error:
-            problem = orjson.Fragment(problems.body(error, self._trace.request_id))
+            trace.error = error
+            problem = orjson.Fragment(problems.body(error, trace.request_id))
             last = orjson.dumps({"problem": problem}, option=orjson.OPT_APPEND_NEWLINE)
-        await say(last, more=False)
+        try:
+            async with asyncio.timeout(max(trace.deadline - time.monotonic(), _LAST_WORD)):
+                await say(last, more=False)
+        except TimeoutError:  # whoever reads nothing is told nothing: the server cuts him off
+            trace.error = trace.error or DeadlineExceeded("nobody read the answer in time")
+            raise ClientGone from None
 
 
 async def pieces(
@@ -88,6 +97,8 @@ async def pieces(
         failed = {i - start: why for i, why in context.failed.items() if start <= i < stop}
         ids = None if context.ids is None else context.ids[start:stop]
         result = await _patiently(alone, runner(failed), start, stop)
+        if isinstance(result, Scored):
+            deployment.metrics.judged(prepared.manifest.name, result.verdict, failed)
         its = replace(context, failed=failed, ids=ids)
         return result, await deployment.aside(lambda: answers.render_lines(result, its, start))
 
@@ -111,11 +122,14 @@ async def pieces(
 
 
 async def _patiently(prepared: Prepared, runner: Runner, start: int, stop: int) -> Result:
-    """The rows, once the queue has room; the first must have it, or the request is refused."""
+    """The rows, once the queue has room; the first must have it, or the request is refused.
+
+    A key that has used up its rate gets no more: it would wait for as long as others use it.
+    """
     while True:
         try:
             return await verbs.complete(prepared, runner, start, stop)
-        except Busy:
-            if start == 0:
+        except Busy as error:
+            if start == 0 or isinstance(error, RateExceeded):
                 raise
             await asyncio.sleep(_PAUSE)

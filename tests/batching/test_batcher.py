@@ -559,3 +559,18 @@ def test_rows_that_do_not_match_are_refused() -> None:
                     await batcher.submit("g", inputs)
 
     run(scenario)
+
+
+def test_who_counts_batches_may_fail(caplog: pytest.LogCaptureFixture) -> None:
+    def fail(*given: Any) -> None:
+        raise SystemExit("nothing adds up")
+
+    async def main() -> int:
+        async with batching(Engine(), on_batch=fail) as batcher:
+            for _ in range(3):
+                await batcher.submit("g", rows(1))
+            assert batcher.trouble() is None
+            return batcher.restarts
+
+    assert asyncio.run(main()) == 0
+    assert "could not be counted" in caplog.text

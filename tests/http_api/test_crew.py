@@ -1,5 +1,7 @@
 """Workers that know of each other: slots, and what becomes of those who die without a word."""
 
+import asyncio
+import contextlib
 import fcntl
 import shutil
 import stat
@@ -7,11 +9,15 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from serving import workers
-from serving.settings import BadSetting
+from serving.deployment import Deployment
+from serving.errors import NotReady
+from serving.settings import BadSetting, Settings
+from serving.telemetry import Metrics
 from serving.workers import Crew
 
 DIES = """
@@ -212,3 +218,34 @@ def test_without_file_locks_there_is_one_worker(monkeypatch: pytest.MonkeyPatch)
     assert workers.crew(1) is None
     with pytest.raises(BadSetting, match="2 workers need file locks"):
         workers.check_number(2)
+
+
+def test_a_beat_that_fails_is_not_the_last(
+    tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    failures = [ValueError("figures do not add up")]
+    gauge = Metrics.gauge
+
+    def fails_once(metrics: Metrics, *given: Any, **named: Any) -> None:
+        if failures:
+            raise failures.pop()
+        gauge(metrics, *given, **named)
+
+    monkeypatch.setattr(Metrics, "gauge", fails_once)
+
+    async def main() -> None:
+        deployment = Deployment(Settings(models=models), crew=Crew(1, tmp_path / "crew"))
+        deployment.start()
+        try:
+            async with asyncio.timeout(20):
+                while True:
+                    with contextlib.suppress(NotReady):
+                        deployment.check_ready()
+                        break
+                    await asyncio.sleep(0.01)
+        finally:
+            await deployment.stop()
+
+    asyncio.run(main())
+    assert not failures
+    assert "cannot be told how this one stands" in caplog.text

@@ -153,6 +153,21 @@ def test_a_caller_pays_for_each_image_once() -> None:
         Caller("x", bucket)
 
 
+def test_what_was_paid_for_nothing_is_given_back() -> None:
+    bucket = Bucket(5.0, Clock())  # holds 10
+    caller = Caller("x", bucket)
+    caller.pay(4)  # 6 left
+    caller.give_back(4)
+    assert caller.images == 0
+    caller.pay(3)
+    caller.pay(2)
+    caller.give_back(2)
+    assert caller.images == 3
+    bucket.take(7)  # the request has paid for 3
+    with pytest.raises(RateExceeded):
+        bucket.take(1)
+
+
 def test_a_request_larger_than_its_bucket_passes_when_it_is_full() -> None:
     clock = Clock()
     bucket = Bucket(5.0, clock)  # holds 10
