@@ -23,7 +23,7 @@ from serving.attendance import ClientGone
 from serving.deployment import Deployment
 from serving.environment import checked_or_exit, warn_if_open
 from serving.errors import ServingError
-from serving.routes import verb_operations
+from serving.routes import typed, verb_operations
 from serving.routes.native import Native
 from serving.routes.parameters import FRAMES, STRENGTH, VARIATIONS
 from serving.scoring import FPR
@@ -140,9 +140,9 @@ def _worth_a_traceback(record: logging.LogRecord) -> bool:
 
 def _front(app: ASGIApp) -> ASGIApp:
     """Our app, which BentoML's stands behind."""
-    return tracing.traced(
-        in_front_of(app, deployment=DEPLOYMENT, others=verb_operations.typed(SETTINGS)), SETTINGS
-    )
+    guarded = typed.guarded(app, Biject.apis)  # type: ignore[attr-defined]
+    others = verb_operations.typed(SETTINGS)
+    return tracing.traced(in_front_of(guarded, deployment=DEPLOYMENT, others=others), SETTINGS)
 
 
 async def _answer(verb: str, model: str, items: Sequence[Any], **given: Any) -> Any:
@@ -152,4 +152,5 @@ async def _answer(verb: str, model: str, items: Sequence[Any], **given: Any) -> 
 
 
 head.use_everywhere()
+typed.close(Biject.apis)  # type: ignore[attr-defined]
 Biject.add_asgi_middleware(_front)  # type: ignore[attr-defined]
