@@ -94,7 +94,8 @@ def test_the_examples_work_and_fit_their_schemas(client: httpx.Client, document:
         for media_type, media in operation.get("requestBody", {}).get("content", {}).items():
             if "example" not in media:
                 continue
-            jsonschema_rs.validate(media["schema"], media["example"])
+            wanted = {**media["schema"], "components": document["components"]}
+            jsonschema_rs.validate(wanted, media["example"])
             model = "oracle" if path.startswith("/v2") else "default"
             url = path.replace("{model}", model).replace("{version}", "1")
             answer = client.request(method, url, **sent(media_type, media))
