@@ -241,6 +241,28 @@ def test_json_may_be_called_so_or_not_at_all(url: str, headers: dict[str, str]) 
 
 
 @pytest.mark.parametrize(
+    ("path", "names"),
+    [
+        ("/encode", ["encoding_format"]),
+        ("/reconstruct", ["refine"]),
+        ("/score", ["by", "fpr", "heatmap"]),
+        ("/interpolate", ["frames", "path", "exact"]),
+        ("/sample", ["n", "seed", "truncation"]),
+        ("/vary", ["n", "strength", "seed"]),
+    ],
+)
+def test_null_means_the_default_of_any_parameter(url: str, path: str, names: list[str]) -> None:
+    given = {"/sample": {}, "/vary": {"images": URIS[:1]}}.get(path, {"images": URIS})
+    nulls = httpx.post(url + path, json={**given, **dict.fromkeys(names)})
+    assert nulls.status_code == 200, nulls.text
+    plain = httpx.post(url + path, json=given).json()
+    assert nulls.json()["usage"]["images"] == plain["usage"]["images"]
+    if "seed" not in names:
+        column = {"/encode": "latents", "/score": "results"}.get(path, "images")
+        assert nulls.json()[column] == plain[column]
+
+
+@pytest.mark.parametrize(
     ("path", "body", "words"),
     [
         ("/sample", {"bogus": 1}, "unknown parameter 'bogus'; known: n, seed, truncation, model"),
