@@ -39,8 +39,11 @@ def dialects(deployment: Deployment) -> list[Dialect]:
 def routes(deployment: Deployment, *, others: Sequence[Operation] = ()) -> list[BaseRoute]:
     """Ours; `others` are described among them, and answered by somebody else."""
     spoken = dialects(deployment)
-    described = [operation for dialect in spoken for operation in dialect.operations()]
-    documentation = Documentation(deployment, [*described, *others])
+
+    def described() -> list[Operation]:
+        return [*(one for dialect in spoken for one in dialect.operations()), *others]
+
+    documentation = Documentation(deployment, described)
     return [one for dialect in (*spoken, documentation) for one in dialect.routes()]
 
 

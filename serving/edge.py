@@ -115,7 +115,7 @@ class Edge:
             if path not in _WHILE_DRAINING:
                 self._deployment.check_accepting()
             if self._keyring.closed and not security.is_open(path):
-                trace.caller = self._keyring.admit(headers)
+                trace.caller = self._keyring.admit(headers, path)
             if b"x-deadline-ms" in headers:
                 wanted = _wanted_deadline(headers[b"x-deadline-ms"], trace)
                 trace.deadline = min(trace.deadline, wanted)
@@ -274,6 +274,8 @@ class _Exchange:
         ]
         if self._deployment.draining:
             headers.append((b"connection", b"close"))
+        if self._deployment.settings.cors_origins:
+            _vary_by_origin(headers)
         await self._send({**message, "headers": headers})
 
     def _too_large(self, found: str) -> TooLarge:
@@ -283,6 +285,14 @@ class _Exchange:
 def _headers(scope: Scope) -> dict[bytes, str]:
     """The request's headers; of those given twice the first."""
     return {name: value.decode("latin-1") for name, value in reversed(scope["headers"])}
+
+
+def _vary_by_origin(headers: list[tuple[bytes, bytes]]) -> None:
+    """Say that another origin gets another answer: also of one that no page of another asked for,
+    or a cache would hand what an `<img>` got to a `fetch`, which may not read it."""
+    said = MutableHeaders(raw=headers)
+    if "origin" not in said.get("vary", "").lower():
+        said.add_vary_header("Origin")
 
 
 def _is_problem(start: Message) -> bool:

@@ -5,11 +5,13 @@ whoever sends them slowly, or without end, would hold memory and a connection fo
 """
 
 import asyncio
+from http import HTTPStatus
 from typing import Any, ClassVar, Final
 
-import orjson
 import uvicorn.config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from serving import problems, telemetry
 
 PATH: Final = "serving.head:BoundedHeads"  # as uvicorn wants it
 
@@ -39,7 +41,7 @@ class BoundedHeads(HttpToolsProtocol):
         self._arrived += len(data)
         if self._arrived > self.most:
             words = f"a request's head may have at most {self.most:,} bytes"
-            self._refuse(431, "Request Header Fields Too Large", words)
+            self._refuse(431, words)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._timer is not None:
@@ -58,18 +60,22 @@ class BoundedHeads(HttpToolsProtocol):
             self.transport.close()  # it has said nothing: nor do we
             return
         words = f"a request's head must arrive within {self.longest:g} s"
-        self._refuse(408, "Request Timeout", words)
+        self._refuse(408, words)
 
-    def _refuse(self, status: int, title: str, words: str) -> None:
+    def _refuse(self, status: int, words: str) -> None:
         if self.transport.is_closing():
             return
         if self.cycle is None or self.cycle.response_complete:  # else an answer is on its way
-            problem = {"type": "about:blank", "title": title, "status": status, "detail": words}
-            body = orjson.dumps(problem)
+            # A new id: half a head may have half of the caller's.
+            trace = telemetry.Trace(request_id=telemetry.request_id(None), deadline=0.0)
+            said = problems.reworded(status, words.encode(), trace.request_id)
             self.transport.write(
-                f"HTTP/1.1 {status} {title}\r\ncontent-type: application/problem+json\r\n"
-                f"content-length: {len(body)}\r\nconnection: close\r\n\r\n".encode()
-                + body
+                f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n"
+                f"content-type: {said.media_type}\r\ncontent-length: {len(said.body)}\r\n"
+                f"x-request-id: {trace.request_id}\r\n"
+                f"server-timing: {telemetry.server_timing(trace)}\r\n"
+                "connection: close\r\n\r\n".encode()
+                + said.body
             )
         self.transport.close()
 

@@ -24,12 +24,13 @@ from serving.engine import Device, Engine
 from serving.errors import ItemProblem, ServingError, Unprocessable
 from serving.queueing import Answer, joined
 from serving.results import Reconstructed, Scored
-from serving.routes.parameters import Given, known, parse
+from serving.routes.parameters import MAX_WAYPOINTS, Given, known, parse
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
 Picture: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | Array
 T = TypeVar("T")
+_OF_FILES: Final = frozenset({"fps", "encoding_format", "heatmap"})  # parameters: arrays have none
 _CHUNK: Final = 32  # rows in one run of a graph
 
 
@@ -107,13 +108,13 @@ class LocalPair:
         return self._made("sample", None, {"n": n, **parameters})
 
     def interpolate(self, items: Sequence[Picture] | Array, **parameters: Any) -> Array:
-        """A morph through two or more: legs * (frames - 1) + 1 images.
+        """A morph through 2 to 16: legs * (frames - 1) + 1 images.
 
-        Parameters: `frames` per leg, `path`.
+        Parameters: `frames` per leg, `path`, and `exact`: the given ones are met as they are.
         """
         rows = self.rows(items)
-        if len(rows) < 2:
-            raise Unprocessable(f"interpolate wants at least 2 items, got {len(rows)}")
+        if not 2 <= len(rows) <= MAX_WAYPOINTS:
+            raise Unprocessable(f"interpolate wants 2 to {MAX_WAYPOINTS} items, got {len(rows)}")
         return self._made("interpolate", rows, parameters)
 
     def vary(self, item: Picture, **parameters: Any) -> Array:
@@ -188,7 +189,7 @@ class LocalPair:
 
     def _ask(self, verb: str, rows: Array | None, parameters: dict[str, Any]) -> Any:
         given = [Given(k, v, text=False) for k, v in parameters.items() if v is not None]
-        values = parse(known(verb), given)
+        values = parse([one for one in known(verb) if one.name not in _OF_FILES], given)
         return _finished(verbs.call(verb, self._runner, self.manifest, rows, values))
 
 

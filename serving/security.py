@@ -25,6 +25,8 @@ OPEN_PATHS: Final = frozenset(
     }
 )
 OPEN_FOLDERS: Final = ("/page/",)  # the files of the page
+# Paths that want a key and take nothing of its rate: who watches must see most when it is used up.
+FREE_PATHS: Final = frozenset({"/metrics"})
 
 _KEY: Final = re.compile(r"(?:([a-z0-9][a-z0-9_-]{0,31}):)?([A-Za-z0-9._~+/-]+=*)")  # RFC 6750, 2.1
 _IN_A_TEXT: Final = re.compile(r"[A-Za-z0-9._~+/=-]+")
@@ -83,8 +85,8 @@ class Keyring:
         self._keys = (*keys(settings.admin_keys), *users)
         self._buckets = {key.digest: Bucket(rate, clock) for key in users if rate is not None}
 
-    def admit(self, headers: Mapping[bytes, str]) -> "Caller":
-        """Whoever sends these headers, by their names in small letters.
+    def admit(self, headers: Mapping[bytes, str], path: str = "") -> "Caller":
+        """Whoever sends these headers, by their names in small letters, to `path`.
 
         Raises:
             Unauthorised: no key among them, or one that is not known.
@@ -94,7 +96,7 @@ class Keyring:
         key = _known(given, self._keys)
         if key is None:
             raise _unauthorised(given)
-        return Caller(key.name, self._buckets.get(key.digest))
+        return Caller(key.name, None if path in FREE_PATHS else self._buckets.get(key.digest))
 
 
 class Bucket:

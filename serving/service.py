@@ -23,7 +23,7 @@ from serving.attendance import ClientGone
 from serving.deployment import Deployment
 from serving.environment import checked_or_exit, warn_if_open
 from serving.errors import ServingError
-from serving.routes import verb_operations
+from serving.routes import typed, verb_operations
 from serving.routes.native import Native
 from serving.routes.parameters import FRAMES, STRENGTH, VARIATIONS
 from serving.scoring import FPR
@@ -67,7 +67,7 @@ class Biject:
 
     @bentoml.api
     async def encode(
-        self, images: list[str], encoding_format: str = "float", model: str = "default"
+        self, images: list[str], encoding_format: str | None = "float", model: str = "default"
     ) -> Json:
         """E(x): `latents`, one list per image, or base64 of little-endian float32."""
         return await _answer("encode", model, images, encoding_format=encoding_format)
@@ -78,7 +78,9 @@ class Biject:
         return await _answer("decode", model, latents)
 
     @bentoml.api
-    async def reconstruct(self, images: list[str], refine: int = 0, model: str = "default") -> Json:
+    async def reconstruct(
+        self, images: list[str], refine: int | None = 0, model: str = "default"
+    ) -> Json:
         """G(E(x)): `images`, their `latents`, and the mean difference `l1` of each."""
         return await _answer("reconstruct", model, images, refine=refine)
 
@@ -87,8 +89,8 @@ class Biject:
         self,
         images: list[str],
         by: str | None = None,
-        fpr: float = FPR,
-        heatmap: str = "none",
+        fpr: float | None = FPR,
+        heatmap: str | None = "none",
         model: str = "default",
     ) -> Json:
         """How abnormal each image is: `results`, `threshold`, `by`."""
@@ -98,9 +100,9 @@ class Biject:
     async def interpolate(
         self,
         images: list[str],
-        frames: int = FRAMES,
-        path: str = "slerp",
-        exact: bool = False,
+        frames: int | None = FRAMES,
+        path: str | None = "slerp",
+        exact: bool | None = False,
         model: str = "default",
     ) -> Json:
         """A morph through the given images: the frames as `images`."""
@@ -109,9 +111,9 @@ class Biject:
     @bentoml.api
     async def sample(
         self,
-        n: int = 1,
+        n: int | None = 1,
         seed: int | None = None,
-        truncation: float = 1.0,
+        truncation: float | None = 1.0,
         model: str = "default",
     ) -> Json:
         """`images` drawn from the prior, and the `seed` that draws them again."""
@@ -121,8 +123,8 @@ class Biject:
     async def vary(
         self,
         images: list[str],
-        n: int = VARIATIONS,
-        strength: float = STRENGTH,
+        n: int | None = VARIATIONS,
+        strength: float | None = STRENGTH,
         seed: int | None = None,
         model: str = "default",
     ) -> Json:
@@ -140,9 +142,9 @@ def _worth_a_traceback(record: logging.LogRecord) -> bool:
 
 def _front(app: ASGIApp) -> ASGIApp:
     """Our app, which BentoML's stands behind."""
-    return tracing.traced(
-        in_front_of(app, deployment=DEPLOYMENT, others=verb_operations.typed(SETTINGS)), SETTINGS
-    )
+    guarded = typed.guarded(app, Biject.apis)  # type: ignore[attr-defined]
+    others = verb_operations.typed(SETTINGS)
+    return tracing.traced(in_front_of(guarded, deployment=DEPLOYMENT, others=others), SETTINGS)
 
 
 async def _answer(verb: str, model: str, items: Sequence[Any], **given: Any) -> Any:
@@ -152,4 +154,5 @@ async def _answer(verb: str, model: str, items: Sequence[Any], **given: Any) -> 
 
 
 head.use_everywhere()
+typed.close(Biject.apis)  # type: ignore[attr-defined]
 Biject.add_asgi_middleware(_front)  # type: ignore[attr-defined]

@@ -4,7 +4,7 @@ import asyncio
 import base64
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -37,12 +37,14 @@ _POLICY: Final = (
 
 
 class Documentation:
-    """Those routes over what all dialects tell of themselves."""
+    """Those routes over what all dialects tell of themselves, when somebody asks."""
 
-    def __init__(self, deployment: Deployment, operations: Sequence[Operation]) -> None:
-        self._settings = deployment.settings
-        self._operations = [*operations, *self.operations()]
-        self._document = b""  # made when somebody asks
+    def __init__(
+        self, deployment: Deployment, described: Callable[[], Sequence[Operation]]
+    ) -> None:
+        self._deployment = deployment
+        self._described = described
+        self._document = b""  # made then, and kept once there are models to make examples for
 
     def routes(self) -> list[Route]:
         """Both with GET."""
@@ -72,12 +74,15 @@ class Documentation:
         ]
 
     async def _openapi(self, request: Request) -> Response:
-        if not self._document:
-            self._document = await asyncio.to_thread(self._make)
-        return Response(self._document, media_type=JSON)
+        if self._document:
+            return Response(self._document, media_type=JSON)
+        operations = [*self._described(), *self.operations()]
+        lasting = self._deployment.registry.unready() is None
+        settings = self._deployment.settings
+        made = orjson.dumps(await asyncio.to_thread(document, operations, settings, _ABOUT))
+        if lasting:
+            self._document = made
+        return Response(made, media_type=JSON)
 
     async def _docs(self, request: Request) -> Response:
         return Response(_PAGE, media_type=_HTML, headers={"Content-Security-Policy": _POLICY})
-
-    def _make(self) -> bytes:
-        return orjson.dumps(document(self._operations, self._settings, _ABOUT))

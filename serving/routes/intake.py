@@ -24,10 +24,10 @@ from serving.errors import (
 )
 from serving.images import ImageSpec
 from serving.routes.bodies import Payload, Wanted
+from serving.routes.parameters import MAX_WAYPOINTS
 
 Array = npt.NDArray[Any]
 Faults = dict[int, ServingError]  # what is wrong with which item
-MAX_WAYPOINTS: Final = 16
 _PIECE: Final = 16  # images per piece of work: a long request lets others between
 _PIECE_BYTES: Final = 2**18  # or so many bytes of them
 _AT_ONCE: Final = 2**17  # bytes of numbers that are looked at sooner than a thread is woken

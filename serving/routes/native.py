@@ -1,5 +1,6 @@
 """The native dialect: POST /v1/models/{model}/{verb}, and what BentoML's typed methods share."""
 
+import contextlib
 import functools
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -15,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 from serving import problems, telemetry, verbs
 from serving.attendance import attended
 from serving.deployment import Deployment
-from serving.errors import ServingError, Unprocessable
+from serving.errors import NotFound, NotReady, ServingError, Unprocessable
 from serving.model import Model
 from serving.queueing import Answer, Array
 from serving.results import Runner, Scored
@@ -116,7 +117,11 @@ class Native:
 
     def operations(self) -> list[Operation]:
         """One for each route."""
-        return verb_operations.native(self._deployment.settings)
+        bundle = None
+        with contextlib.suppress(NotFound, NotReady):  # then there is one example less
+            bundle = self._deployment.registry.get("default").bundle
+        size = None if bundle is None else bundle.manifest.latent.size
+        return verb_operations.native(self._deployment.settings, latent=size)
 
     async def _answer(self, verb: str, request: Request) -> Response:
         """What POST is answered with."""

@@ -82,7 +82,8 @@ class OpenInference:
 
     async def _model_ready(self, request: Request) -> Response:
         name, model, _ = await self._asked(request, wake=False)
-        if (trouble := model.ready.batcher.trouble()) is not None:
+        # One that rests is ready: who asks this before it infers would wait for ever.
+        if model.loaded is not None and (trouble := model.loaded.batcher.trouble()) is not None:
             raise NotReady(f"{model.ref}: {trouble}")
         return _json({"name": name, "ready": True})
 
@@ -92,7 +93,7 @@ class OpenInference:
         versions = [
             str(one.version)
             for one in self._deployment.registry.models
-            if one.name == model.name and one.loaded is not None
+            if one.name == model.name and one.answers
         ]
         return _json(
             {
@@ -132,7 +133,7 @@ class OpenInference:
             oip_models.statistics(name, model, graph)
             for model in self._deployment.registry.models
             for name, graph in _names(model)
-            if model.loaded is not None
+            if model.answers
         ]
         return _json({"model_stats": found})
 
@@ -145,12 +146,12 @@ class OpenInference:
             {
                 "name": name,
                 "version": str(model.version),
-                "state": "READY" if model.loaded is not None else "UNAVAILABLE",
+                "state": "READY" if model.answers else "UNAVAILABLE",
                 "reason": "" if model.loaded is not None else model.reason or model.state,
             }
             for model in self._deployment.registry.models
             for name, _ in _names(model)
-            if model.loaded is not None or not only_ready
+            if model.answers or not only_ready
         ]
         return Response(orjson.dumps(found), media_type="application/json")
 
@@ -233,15 +234,16 @@ class OpenInference:
             model = await self._deployment.model(ref, graph, telemetry.current())
         else:
             model = self._deployment.registry.get(ref)
-        verbs.check_graph(model.manifest, graph)
+        verbs.check_graph(oip_models.manifest(model), graph)
         return name, model, graph
 
 
 def _names(model: Model) -> Iterable[tuple[str, str]]:
     """What a bundle is called here, and the graph that is meant; while it is unread, its name."""
     yield model.name, _BARE
-    if model.loaded is not None:
-        yield from ((f"{model.name}.{graph}", graph) for graph in model.manifest.graphs)
+    if model.answers:
+        graphs = oip_models.manifest(model).graphs
+        yield from ((f"{model.name}.{graph}", graph) for graph in graphs)
 
 
 def _json_length(given: str | None, size: int) -> int:

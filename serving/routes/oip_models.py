@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from serving.bundle import TensorInfo
+from serving.bundle import Manifest, TensorInfo
 from serving.registry import Model
 from serving.routes.tensors import DATATYPES
-from serving.tally import Spent
+from serving.tally import Spent, Tally
 
 
 def described(tensor: TensorInfo) -> dict[str, Any]:
@@ -23,9 +23,19 @@ def configured(tensor: TensorInfo) -> dict[str, Any]:
     return {"name": tensor.name, "data_type": datatype, "dims": list(tensor.shape[1:])}
 
 
+def manifest(model: Model) -> Manifest:
+    """The manifest of a model that answers, or will once a request has loaded it.
+
+    Raises NotReady for any other.
+    """
+    if model.resting and model.bundle is not None:
+        return model.bundle.manifest
+    return model.manifest
+
+
 def statistics(name: str, model: Model, graph: str) -> dict[str, Any]:
-    """What Triton says of a model: counts, and nanoseconds."""
-    tally = model.ready.tally
+    """What Triton says of a model: counts, and nanoseconds, since it was last loaded."""
+    tally = Tally() if model.resting else model.ready.tally
     figures, batches = tally.of(graph), tally.batches(graph)
     none = Spent()
     return {

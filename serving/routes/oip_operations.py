@@ -4,7 +4,7 @@ from typing import Annotated, Any, Final, Literal, NotRequired
 
 from typing_extensions import TypedDict  # pydantic wants this one below Python 3.12
 
-from serving.routes.openapi import JSON, About, Json, Media, Operation
+from serving.routes.openapi import DEADLINE, JSON, PIXEL, About, Json, Media, Operation
 from serving.settings import Settings
 
 LENGTH: Final = "Inference-Header-Content-Length"  # header: of the JSON before binary tensors
@@ -15,6 +15,12 @@ _LENGTH_OF: Final[Json] = {
     "schema": {"type": "integer", "minimum": 0},
 }
 _CODINGS: Final = ("gzip", "deflate", "identity")
+
+
+# To a bundle's encode.
+_EXAMPLE: Final[Json] = {
+    "inputs": [{"name": "images", "datatype": "BYTES", "shape": [1], "data": [PIXEL]}]
+}
 
 
 class OIPError(TypedDict):
@@ -202,11 +208,12 @@ def _infer(start: str, number: int) -> Operation:
         description="Tensors travel in the JSON, or as bytes behind it; bodies may be gzip or "
         "deflate both ways.",
         parameters=[
+            DEADLINE,
             {"name": LENGTH, "in": "header", **_LENGTH_OF},
             {"name": "Content-Encoding", "in": "header", "schema": {"enum": list(_CODINGS)}},
             {"name": "Accept-Encoding", "in": "header", "schema": {"type": "string"}},
         ],
-        body={JSON: Media(InferenceRequest), _BINARY: Media(binary)},
+        body={JSON: Media(InferenceRequest, _EXAMPLE), _BINARY: Media(binary)},
         answer={JSON: Media(InferenceResponse), _BINARY: Media(binary)},
         answer_headers={LENGTH: _LENGTH_OF},
         problems=(404, 408, 415, 422, 429, 504),

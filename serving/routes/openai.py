@@ -181,7 +181,8 @@ class OpenAI:
                     if not isinstance(value, str):
                         raise BadRequest(f"{name} must be text")
                     ignored.append(name)
-                elif value not in theirs[name]:
+                # Of the same type, too: 0 equals False.
+                elif not any(type(value) is type(one) and value == one for one in theirs[name]):
                     choices = ", ".join(str(orjson.dumps(one), "utf-8") for one in theirs[name])
                     raise BadRequest(f"{name} can only be {choices} here")
         return values, ignored

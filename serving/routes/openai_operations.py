@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, Literal
 from typing_extensions import TypedDict  # pydantic wants this one below Python 3.12
 
 from serving.latents import MAX_SEED
-from serving.routes.openapi import JSON, About, Media, Operation
+from serving.routes.openapi import DEADLINE, JSON, PIXEL, About, Media, Operation
 from serving.settings import Settings
 
 IGNORED: Final = "X-Biject-Ignored"  # header: fields of the request that made no difference
@@ -105,7 +105,8 @@ def of(settings: Settings) -> list[Operation]:
             path="/v1/embeddings",
             tag="OpenAI",
             summary="Images to codes, as OpenAI's clients ask: encode.",
-            body={JSON: Media(_embedding(settings))},
+            parameters=[DEADLINE],
+            body={JSON: Media(_embedding(settings), {"model": "default", "input": PIXEL})},
             answer={JSON: Media(Embeddings)},
             answer_headers=_IGNORED,
             problems=_PROBLEMS,
@@ -117,6 +118,7 @@ def of(settings: Settings) -> list[Operation]:
             path="/v1/images/generations",
             tag="OpenAI",
             summary="Images from the prior, whatever the prompt says: sample.",
+            parameters=[DEADLINE],
             body={JSON: Media(_generation(pictures), {"prompt": "", "n": 4, "seed": 7})},
             answer={JSON: Media(Images)},
             answer_headers=_IGNORED,
@@ -129,7 +131,8 @@ def of(settings: Settings) -> list[Operation]:
             path="/v1/images/variations",
             tag="OpenAI",
             summary="Images near the one given: vary.",
-            body={_FORM: Media(_variation(pictures))},
+            parameters=[DEADLINE],
+            body={_FORM: Media(_variation(pictures), {"image": "a.png", "n": 2, "seed": 7})},
             answer={JSON: Media(Images)},
             answer_headers=_IGNORED,
             problems=_PROBLEMS,

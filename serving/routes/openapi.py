@@ -34,6 +34,7 @@ from typing import Any, Final, Literal, NotRequired
 from typing_extensions import TypedDict  # pydantic wants this one below Python 3.12
 
 from serving import errors
+from serving.security import FREE_PATHS
 from serving.settings import Settings
 
 Json = dict[str, Any]
@@ -63,12 +64,18 @@ _WHEN: Final[Mapping[int, str]] = MappingProxyType(
         413: "over a limit, which the detail names",
         415: "a kind of content that is not read here",
         422: "read, but no image, a wrong shape, or a value out of range",
-        429: "the queue is full, or longer than the deadline",
+        429: "the queue is full, or longer than the deadline; the key has used up its rate",
         500: "a defect; the server's log has the reason under the request id",
         503: "loading, failed to load, or shutting down",
         504: "not done before the deadline",
     }
 )
+DEADLINE: Final[Json] = {
+    "name": "X-Deadline-Ms",
+    "in": "header",
+    "description": "When the answer is wanted, in milliseconds; sooner than the server would.",
+    "schema": {"type": "integer", "minimum": 1, "maximum": 999_999_999},
+}
 _COME_BACK: Final = (429, 503)
 _SCHEMES: Final[Mapping[str, Json]] = MappingProxyType(
     {
@@ -83,6 +90,13 @@ _PATH_PARAMETERS: Final[Mapping[str, Json]] = MappingProxyType(
             "example": "default",
         },
     }
+)
+
+
+# Black, 1 x 1: an example that works as it stands.
+PIXEL: Final = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgAB"
+    "SK+kcQAAAABJRU5ErkJggg=="
 )
 
 
@@ -218,6 +232,8 @@ def _responses(operation: Operation, settings: Settings, schemas: Mapping[int, J
     refusals = {**dict.fromkeys(ALWAYS), **dict.fromkeys(operation.problems)}
     if _security(operation, settings) or operation.access == "admin":
         refusals |= dict.fromkeys((401, 403) if operation.access == "admin" else (401,))
+    if settings.rate_limit is not None and operation.access != "open":
+        refusals |= {} if operation.path in FREE_PATHS else {429: None}
     for status in sorted(refusals):
         again = {"Retry-After": {"$ref": "#/components/headers/Retry-After"}}
         responses[str(status)] = {

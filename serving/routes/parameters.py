@@ -21,6 +21,7 @@ from serving.scoring import FPR
 FRAMES: Final = 16  # per leg
 VARIATIONS: Final = 4
 STRENGTH: Final = 0.3
+MAX_WAYPOINTS: Final = 16  # of a morph
 MAX_REFINE: Final = 16  # each step is two more runs
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,20}")
 _NUMBER: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")

@@ -9,19 +9,13 @@ from serving.routes import answers
 from serving.routes.answers import NDJSON, NPY
 from serving.routes.bodies import FORM, FORM_FIELDS, IMAGE_TYPES, MAX_ID
 from serving.routes.documents import DOCUMENTS
-from serving.routes.intake import MAX_WAYPOINTS
-from serving.routes.openapi import JSON, Json, Media, Operation
-from serving.routes.parameters import Parameter, known
+from serving.routes.openapi import DEADLINE, JSON, PIXEL, Json, Media, Operation
+from serving.routes.parameters import MAX_WAYPOINTS, Parameter, known
 from serving.settings import Settings
 
 IMAGE_URI: Final = "image-data-uri"  # the format of images in JSON
 _TAG: Final = "verbs"
 _FLOAT32: Final = 3.4028234e38
-# Black, 1 x 1: an example that works as it stands.
-_PIXEL: Final = (
-    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgAB"
-    "SK+kcQAAAABJRU5ErkJggg=="
-)
 _FILE: Final[Json] = {"type": "string", "format": "binary"}  # in a form
 _BYTES: Final[Json] = {}  # of a media type: OpenAPI 3.1 has no more to say of it
 _SUMMARIES: Final[Mapping[str, str]] = MappingProxyType(
@@ -37,12 +31,6 @@ _SUMMARIES: Final[Mapping[str, str]] = MappingProxyType(
 )
 _PROBLEMS: Final = (404, 406, 408, 415, 422, 429, 504)
 _PROBLEMS_OF_GET: Final = (404, 406, 408, 422, 429, 504)
-_DEADLINE: Final[Json] = {
-    "name": "X-Deadline-Ms",
-    "in": "header",
-    "description": "When the answer is wanted, in milliseconds; sooner than the server would.",
-    "schema": {"type": "integer", "minimum": 1, "maximum": 999_999_999},
-}
 _PREFER: Final[Json] = {
     "name": "Prefer",
     "in": "header",
@@ -67,9 +55,9 @@ _PARTIAL_HEADERS: Final[Json] = {
 }
 
 
-def native(settings: Settings) -> list[Operation]:
-    """The operations of the native dialect."""
-    operations = [_post(verb, settings) for verb in verbs.VERBS]
+def native(settings: Settings, *, latent: int | None = None) -> list[Operation]:
+    """The operations of the native dialect; `latent` is the default model's size of codes."""
+    operations = [_post(verb, settings, latent) for verb in verbs.VERBS]
     return [*operations, _get_sample(settings)]
 
 
@@ -83,6 +71,7 @@ def typed(settings: Settings) -> list[Operation]:
             tag="BentoML",
             summary=_SUMMARIES[verb],
             description="For BentoML's clients; images only, in JSON only. null is the default.",
+            parameters=[DEADLINE],
             body={JSON: Media(_json_body(verb, settings, {"model": model}, images_only=True))},
             answer={JSON: Media(DOCUMENTS[verb])},
             problems=tuple(status for status in _PROBLEMS if status != 406),
@@ -97,18 +86,25 @@ def typed(settings: Settings) -> list[Operation]:
         summary="BentoML's schema of its typed methods.",
         answer={JSON: Media({"type": "object"})},
     )
-    return [*operations, schema]
+    document = Operation(
+        method="get",
+        path="/docs.json",
+        tag="BentoML",
+        summary="BentoML's own OpenAPI document: its typed methods and no other path.",
+        answer={JSON: Media({"type": "object"})},
+    )
+    return [*operations, schema, document]
 
 
-def _post(verb: str, settings: Settings) -> Operation:
+def _post(verb: str, settings: Settings, latent: int | None) -> Operation:
     return Operation(
         method="post",
         path=f"/v1/models/{{model}}/{verb}",
         tag=_TAG,
         summary=_SUMMARIES[verb],
         description=_parameters_said(verb),
-        parameters=[*_in_query(verb, settings), _DEADLINE, _PREFER],
-        body=dict(_bodies(verb, settings)),
+        parameters=[*_in_query(verb, settings), DEADLINE, _PREFER],
+        body=dict(_bodies(verb, settings, latent)),
         body_required=verb != "sample",
         answer=_answers(verb),
         answer_headers=_PARTIAL_HEADERS,
@@ -124,7 +120,7 @@ def _get_sample(settings: Settings) -> Operation:
         tag=_TAG,
         summary=_SUMMARIES["sample"],
         description="As POST; with a seed for caches to keep, so that it can stand in an `<img>`.",
-        parameters=[*_in_query("sample", settings), _DEADLINE, _IF_NONE_MATCH],
+        parameters=[*_in_query("sample", settings), DEADLINE, _IF_NONE_MATCH],
         answer=_answers("sample"),
         answer_headers=_CACHE_HEADERS,
         others={304: "What If-None-Match names is still what this would give."},
@@ -152,8 +148,8 @@ def _in_body(verb: str, settings: Settings) -> Json:
     return {one.name: {**one.schema(), "description": one.about} for one in _known(verb, settings)}
 
 
-def _bodies(verb: str, settings: Settings) -> Iterator[tuple[str, Media]]:
-    yield JSON, Media(_json_body(verb, settings, {}), _example(verb))
+def _bodies(verb: str, settings: Settings, latent: int | None) -> Iterator[tuple[str, Media]]:
+    yield JSON, Media(_json_body(verb, settings, {}), _example(verb, latent))
     fields = _in_body(verb, settings)
     if verb == "sample":
         form = {"type": "object", "properties": fields, "additionalProperties": False}
@@ -232,13 +228,13 @@ def _counts(verb: str, settings: Settings) -> Json:
     return {"minItems": low, "maxItems": high}
 
 
-def _example(verb: str) -> Any:
+def _example(verb: str, latent: int | None) -> Any:
     return {
-        "decode": None,  # whose length is the model's affair
+        "decode": None if latent is None else {"latents": [[0.0] * latent]},
         "sample": {"n": 2, "seed": 7},
-        "interpolate": {"images": [_PIXEL, _PIXEL], "frames": 5},
-        "vary": {"images": [_PIXEL], "n": 2, "seed": 7},
-    }.get(verb, {"images": [{"id": "black", "image": _PIXEL}]})
+        "interpolate": {"images": [PIXEL, PIXEL], "frames": 5},
+        "vary": {"images": [PIXEL], "n": 2, "seed": 7},
+    }.get(verb, {"images": [{"id": "black", "image": PIXEL}]})
 
 
 def _answers(verb: str) -> Mapping[str, Media]:

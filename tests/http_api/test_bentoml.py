@@ -190,6 +190,7 @@ def test_the_schema_knows_the_typed_methods_and_no_files(url: str) -> None:
         routes
     )
     assert '"file"' not in str(routes).replace("'", '"')
+    assert "/encode" in httpx.get(url + "/docs.json").json()["paths"]
 
 
 def test_it_warns_that_anybody_may_ask(url: str, log: Path) -> None:
@@ -199,16 +200,85 @@ def test_it_warns_that_anybody_may_ask(url: str, log: Path) -> None:
 
 def test_the_document_covers_both(url: str) -> None:
     paths = httpx.get(url + "/openapi.json").json()["paths"]
-    assert {"/encode", "/schema.json", "/v1/models/{model}/encode", "/docs"} <= paths.keys()
+    assert {
+        "/encode",
+        "/schema.json",
+        "/docs.json",
+        "/v1/models/{model}/encode",
+        "/docs",
+    } <= paths.keys()
     body = paths["/reconstruct"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert set(body["properties"]) == {"images", "refine", "model"}
     assert "<script>" in httpx.get(url + "/docs").text
 
 
-def test_pickles_are_refused(url: str) -> None:
-    headers = {"Content-Type": "application/vnd.bentoml+pickle"}
-    answer = httpx.post(url + "/encode", content=b"\x80\x04N.", headers=headers)
+@pytest.mark.parametrize("path", ["/encode", "/sample", "/decode"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "application/vnd.bentoml+pickle",
+        "multipart/form-data",
+        "multipart/form-data; boundary=b",
+        "application/x-www-form-urlencoded",
+        "image/png",
+        "",
+    ],
+)
+def test_typed_methods_take_json_alone(url: str, log: Path, path: str, kind: str) -> None:
+    form = b'--b\r\nContent-Disposition: form-data; name="images"\r\n\r\n\x89PNG\r\n--b--\r\n'
+    answer = httpx.post(url + path, content=form, headers={"Content-Type": kind})
     assert (answer.status_code, answer.headers["content-type"]) == (415, "application/problem+json")
+    assert f"{path} takes application/json" in answer.json()["detail"]
+    assert answer.json()["request_id"] == answer.headers["x-request-id"]
+    assert "Traceback" not in log.read_text()
+
+
+@pytest.mark.parametrize("headers", [{}, {"Content-Type": "Application/JSON; charset=utf-8"}])
+def test_json_may_be_called_so_or_not_at_all(url: str, headers: dict[str, str]) -> None:
+    answer = httpx.post(url + "/sample", content=b'{"seed": 5}', headers=headers)
+    assert (answer.status_code, answer.json()["seed"]) == (200, 5)
+    assert httpx.post(url + "/sample", headers=headers).status_code == 200  # nothing is {}
+
+
+@pytest.mark.parametrize(
+    ("path", "names"),
+    [
+        ("/encode", ["encoding_format"]),
+        ("/reconstruct", ["refine"]),
+        ("/score", ["by", "fpr", "heatmap"]),
+        ("/interpolate", ["frames", "path", "exact"]),
+        ("/sample", ["n", "seed", "truncation"]),
+        ("/vary", ["n", "strength", "seed"]),
+    ],
+)
+def test_null_means_the_default_of_any_parameter(url: str, path: str, names: list[str]) -> None:
+    given = {"/sample": {}, "/vary": {"images": URIS[:1]}}.get(path, {"images": URIS})
+    nulls = httpx.post(url + path, json={**given, **dict.fromkeys(names)})
+    assert nulls.status_code == 200, nulls.text
+    plain = httpx.post(url + path, json=given).json()
+    assert nulls.json()["usage"]["images"] == plain["usage"]["images"]
+    if "seed" not in names:
+        column = {"/encode": "latents", "/score": "results"}.get(path, "images")
+        assert nulls.json()[column] == plain[column]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "words"),
+    [
+        ("/sample", {"bogus": 1}, "unknown parameter 'bogus'; known: n, seed, truncation, model"),
+        ("/sample", {"n": "many", "sed": 5}, "unknown parameter 'sed'; known: n, seed"),
+        ("/encode", {"image": "x"}, "'image'; known: images, encoding_format, model"),
+        ("/interpolate", {"images": URIS, "fps": 5}, "'fps'; known: images, frames, path, exact"),
+        ("/sample?seed=5", {}, "/sample takes no query; known in its JSON: n, seed, truncation"),
+    ],
+)
+def test_typed_methods_refuse_what_they_do_not_know(
+    url: str, log: Path, path: str, body: dict[str, Any], words: str
+) -> None:
+    answer = httpx.post(url + path, json=body)
+    assert (answer.status_code, answer.headers["content-type"]) == (400, "application/problem+json")
+    assert words in answer.json()["detail"]
+    assert "Traceback" not in log.read_text()
 
 
 def test_the_log_has_no_tracebacks_for_a_clients_mistakes(url: str, log: Path) -> None:

@@ -141,6 +141,35 @@ def test_a_page_may_read_why_it_was_refused(
     assert answer.json()["request_id"] == answer.headers["x-request-id"]
 
 
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        ("/v1/models/default/sample?seed=3", {}, 200),
+        ("/v1/models/default/sample?seed=3", {"Origin": "https://a.example"}, 200),
+        ("/v1/models/default/sample?seed=3", {"Origin": "https://b.example"}, 200),
+        ("/", {}, 200),
+        ("/nope", {}, 404),
+    ],
+)
+def test_a_cache_keeps_origins_apart(
+    shared: httpx.Client, path: str, headers: dict[str, str], status: int
+) -> None:
+    """Or it would hand a page's script what an <img> got, without leave to read it."""
+    answer = shared.get(path, headers={"X-API-Key": "k", **headers})
+    assert answer.status_code == status
+    varying = [one.strip() for one in answer.headers.get("vary", "").split(",")]
+    assert varying.count("Origin") == 1
+    assert path != "/" or "Accept" in varying
+    if path.startswith("/v1"):
+        again = {"X-API-Key": "k", "If-None-Match": answer.headers["etag"], **headers}
+        unchanged = shared.get(path, headers=again)
+        assert (unchanged.status_code, "Origin" in unchanged.headers["vary"]) == (304, True)
+
+
+def test_without_origins_answers_do_not_vary_by_them(client: httpx.Client) -> None:
+    assert "Origin" not in client.get("/v1/models").headers.get("vary", "")
+
+
 def test_what_a_framework_says_of_our_error_keeps_the_pages_headers() -> None:
     """BentoML answers for us where its own routes fail: the true reason goes into its answer."""
 

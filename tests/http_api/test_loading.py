@@ -326,8 +326,31 @@ def test_every_dialect_has_a_model_loaded_that_made_room(serve: Serve, tmp_path:
                 answer = ask_for(running.client, name)
                 assert answer.status_code == 200, answer.text
                 assert standing(running)[f"{name}@1"] == "ready"
-            assert running.client.get("/v2/models/b/ready").status_code == 503  # wakes nothing
-            assert standing(running)["a@1"] == "ready"
+
+
+def test_a_model_that_rests_is_ready_and_asking_wakes_nothing(serve: Serve, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        make_oracle(tmp_path, name=name)
+    with serve(models=tmp_path, default="a", max_models=1, **KEYS) as running:
+
+        def get(path: str) -> Any:
+            answer = running.client.get("/v2/" + path)
+            assert answer.status_code == 200, answer.text
+            return answer.json()
+
+        for name in ("b", "b.decode", "b/versions/1"):
+            assert get(f"models/{name}/ready")["ready"] is True
+            (figures,) = get(f"models/{name}/stats")["model_stats"]
+            assert (figures["inference_count"], figures["batch_stats"]) == (0, [])
+        assert running.client.get("/v2/models/b.dream/ready").status_code == 404
+        assert {one["name"] for one in get("models/stats")["model_stats"]} >= {"a", "b.score"}
+        index = {one["name"]: (one["state"], one["reason"]) for one in get("repository/index")}
+        assert index["a"] == ("READY", "")
+        assert (index["b.encode"][0], "a request loads it" in index["b"][1]) == ("READY", True)
+        assert standing(running) == {"a@1": "ready", "b@1": "unloaded"}
+        ask(running, "b/unload")  # which no request undoes
+        for end in ("ready", "stats"):
+            assert running.client.get(f"/v2/models/b/{end}").status_code == 503
 
 
 def test_many_who_ask_for_more_models_than_there_is_room_for_all_get_answers(

@@ -189,6 +189,7 @@ FILE = {"image": b"x"}
         ("images/generations", wrong(MAKE, response_format="url"), 400, "response_format", None,
          'only be "b64_json"'),
         ("images/generations", wrong(MAKE, stream=True), 400, "stream", None, "only be false"),
+        ("images/generations", wrong(MAKE, stream=0), 400, "stream", None, "only be false"),
         ("images/generations", wrong(MAKE, model="nope"), 404, "model", "model_not_found", "nope"),
         ("images/edits", {}, 404, None, None, "there is nothing at /v1/images/edits"),
         ("images", {}, 404, None, None, "there is nothing at /v1/images"),

@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from serving.app import routes
 from serving.deployment import Deployment
-from serving.routes import answers, verb_operations
+from serving.routes import answers, openapi, verb_operations
 from serving.routes.parameters import known
 from serving.settings import Settings
 from serving.verbs import VERBS
@@ -28,6 +28,9 @@ def document(client: httpx.Client) -> Document:
     assert answer.headers["content-type"] == "application/json"
     found: Document = answer.json()
     return found
+
+
+PICTURE = base64.b64decode(openapi.PIXEL.partition(",")[2])
 
 
 def operations(document: Document) -> Iterator[tuple[str, str, Document]]:
@@ -91,14 +94,51 @@ def test_the_examples_work_and_fit_their_schemas(client: httpx.Client, document:
         for media_type, media in operation.get("requestBody", {}).get("content", {}).items():
             if "example" not in media:
                 continue
-            jsonschema_rs.validate(media["schema"], media["example"])
-            url = path.replace("{model}", "default")
-            answer = client.request(method, url, json=media["example"])
-            assert (answer.status_code, media_type) == (200, "application/json"), answer.text
-            schema = operation["responses"]["200"]["content"][media_type]["schema"]
+            wanted = {**media["schema"], "components": document["components"]}
+            jsonschema_rs.validate(wanted, media["example"])
+            model = "oracle" if path.startswith("/v2") else "default"
+            url = path.replace("{model}", model).replace("{version}", "1")
+            answer = client.request(method, url, **sent(media_type, media))
+            assert answer.status_code == 200, answer.text
+            schema = operation["responses"]["200"]["content"]["application/json"]["schema"]
             jsonschema_rs.validate({**schema, "components": document["components"]}, answer.json())
             seen.add(path.rpartition("/")[2])
-    assert seen >= set(VERBS) - {"decode"}
+    assert seen >= {*VERBS, "embeddings", "generations", "variations", "infer"}
+
+
+def sent(media_type: str, media: Document) -> Document:
+    """What httpx is to send of an example: a form's files are pictures."""
+    if media_type == "application/json":
+        return {"json": media["example"]}
+    assert media_type == "multipart/form-data"
+    kinds = {name: one.get("format") for name, one in media["schema"]["properties"].items()}
+    files = {name: (name, PICTURE) for name in media["example"] if kinds[name] == "binary"}
+    data = {name: str(value) for name, value in media["example"].items() if name not in files}
+    return {"files": files, "data": data}
+
+
+def test_the_deadline_is_described_wherever_something_is_computed(document: Document) -> None:
+    for path, _, operation in operations(document):
+        names = [one["name"] for one in operation.get("parameters", ())]
+        assert ("X-Deadline-Ms" in names) == (
+            "504" in operation["responses"] and not (path.endswith("load"))
+        ), path
+
+
+def test_a_rate_limit_is_documented_where_it_holds(serve: Any) -> None:
+    with serve(api_keys=("k",), rate_limit=0.001) as running:
+        locked = running.client.get("/openapi.json").json()
+        limited = {path for path, _, one in operations(locked) if "429" in one["responses"]}
+        key = {"X-API-Key": "k"}
+        assert running.client.get("/v1/models", headers=key).status_code == 200
+        for path, method, _ in operations(locked):
+            if method == "get" and "{" not in path:
+                status = running.client.get(path, headers=key).status_code
+                assert status == (429 if path in limited else 200), path
+        refused = running.client.get("/metrics", headers={"X-API-Key": "wrong"})
+        assert refused.status_code == 401  # free of the rate, not of the key
+    assert {"/v1/models", "/v2", "/v1/models/{model}/load"} <= limited
+    assert not limited & {"/metrics", "/livez", "/"}
 
 
 def test_a_key_is_documented_where_one_is_wanted(document: Document, serve: Any) -> None:
@@ -118,7 +158,11 @@ def test_a_key_is_documented_where_one_is_wanted(document: Document, serve: Any)
 
 def test_the_typed_methods_are_described_in_front_of_bentoml() -> None:
     described = verb_operations.typed(Settings())
-    assert [one.path for one in described] == [*(f"/{verb}" for verb in VERBS), "/schema.json"]
+    assert [one.path for one in described] == [
+        *(f"/{verb}" for verb in VERBS),
+        "/schema.json",
+        "/docs.json",
+    ]
     assert len(routes(Deployment(Settings()), others=described)) == len(
         routes(Deployment(Settings()))
     )

@@ -92,6 +92,11 @@ def test_it_answers_as_the_server_does(oracle_models: Path, pair: LocalPair) -> 
             npy("vary", _npy(BATCH[:1]), n="2", seed="3", strength="0.5"),
             pair.vary(BATCH[0], n=2, seed=3, strength=0.5),
         )
+        many = np.tile(BATCH, (4, 1, 1, 1))[:16]
+        np.testing.assert_array_equal(
+            npy("interpolate", _npy(many), frames="3", exact="true"),
+            pair.interpolate(many, frames=3, exact=True),
+        )
         np.testing.assert_array_equal(npy("reconstruct", two), pair.reconstruct(BATCH[:2]).items)
 
 
@@ -113,7 +118,9 @@ def test_what_is_no_good_is_said_and_named(pair: LocalPair, tmp_path: Path) -> N
         (lambda: pair.decode(np.zeros((2, 3))), r"\[N, 48\]"),
         (lambda: pair.decode(np.full(48, np.nan)), "finite"),
         (lambda: pair.decode("words"), "48 numbers"),
-        (lambda: pair.interpolate(BATCH[:1]), "at least 2"),
+        (lambda: pair.interpolate(BATCH[:1]), "2 to 16 items, got 1"),
+        (lambda: pair.interpolate(np.tile(BATCH, (4, 1, 1, 1))[:17]), "2 to 16 items, got 17"),
+        (lambda: pair.interpolate(BATCH[:2], fps=5), "'fps'; known: frames, path, exact$"),
         (lambda: pair.vary(BATCH), "1 item"),
         (lambda: pair.sample(0), "n must be at least 1"),
         (lambda: pair.sample(1, sed=3), "unknown parameter"),

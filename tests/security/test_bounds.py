@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import socket
 import threading
 import time
@@ -79,12 +80,25 @@ def test_a_slow_body_is_not_a_slow_head() -> None:
     assert back.startswith(b"HTTP/1.1 204")
 
 
+def answered_as_others(back: bytes) -> None:
+    """It is a problem with its id, in the headers as well."""
+    head, _, body = back.partition(b"\r\n\r\n")
+    headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n")[1:])
+    problem = json.loads(body)
+    assert headers["content-type"] == "application/problem+json"
+    assert headers["content-length"] == str(len(body))
+    assert headers["x-request-id"] == problem["request_id"] != ""
+    assert headers["server-timing"] == "queue;dur=0.00, compute;dur=0.00"
+    assert head.split()[1].decode() == str(problem["status"])
+    assert problem["title"].encode() in head
+
+
 def test_a_head_that_grows_without_end_is_refused() -> None:
     with hurried() as port:
         back = said(port, b"GET / HTTP/1.1\r\n", *[b"X: " + b"y" * 200 + b"\r\n"] * 8, pause=0.01)
     assert back.startswith(b"HTTP/1.1 431 ")
-    assert b"application/problem+json" in back
     assert b"at most 1,000 bytes" in back
+    answered_as_others(back)
 
 
 def test_a_head_that_drips_in_is_given_up() -> None:
@@ -92,6 +106,7 @@ def test_a_head_that_drips_in_is_given_up() -> None:
     with hurried() as port:
         back = said(port, *(bytes([byte]) for byte in b"GET / HTTP/1.1\r\nX: yyyyyyy"), pause=0.03)
     assert back.startswith(b"HTTP/1.1 408 ")
+    answered_as_others(back)
     assert time.monotonic() - begin < 3
 
 
