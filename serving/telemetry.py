@@ -76,7 +76,7 @@ class Trace:
     compute_ms: float = 0.0
     caller: Caller | None = None  # whose key it came with
     error: ServingError | None = None  # the true reason, where a framework words the answer
-    held: Held | None = None  # the model, which is not let go before the answer is out
+    held: Held | None = None  # the model, which is not let go before its last graph has run
 
     def hold(self, held: Held) -> None:
         """Be one of its users until `release`."""
@@ -140,6 +140,7 @@ class Metrics:
         self._batches: dict[tuple[str, str], _Batches] = {}
         self._drifts: dict[str, Drift] = {}
         self._noting = threading.Lock()
+        self._lined_up: set[str] = set()  # models of the last `gauge`
         self._restarted: WeakKeyDictionary[Batcher, int] = WeakKeyDictionary()
         counter = functools.partial(Counter, registry=registry)
         histogram = functools.partial(Histogram, registry=registry)
@@ -253,8 +254,9 @@ class Metrics:
             restarts = batcher.restarts
             self.restarts.labels(name).inc(restarts - self._restarted.get(batcher, 0))
             self._restarted[batcher] = restarts
-        for name, queued in rows.items():
-            self.queued.labels(name).set(queued)
+        for name in self._lined_up | rows.keys():  # none wait for a model that was unloaded
+            self.queued.labels(name).set(rows[name])
+        self._lined_up = set(rows)
         for name, drift in list(self._drifts.items()):
             if (figures := drift.figures()) is not None:
                 self.shift.labels(name).set(figures[0])
