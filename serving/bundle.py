@@ -6,27 +6,20 @@ The reader owns the format.  `read` hands out a bundle only after it has looked 
 the manifest names; what it refuses, it refuses in one sentence that names the file.
 """
 
+import contextlib
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from serving.errors import BundleError
 from serving.images import ImageSpec
-from serving.manifest import (
-    FORMAT,
-    NAME,
-    FileInfo,
-    GraphInfo,
-    LatentSpec,
-    Manifest,
-    Prior,
-    ScoreSpec,
-    TensorInfo,
-    VectorSpec,
-)
+from serving.manifest import FORMAT, NAME, LatentSpec, Manifest, Prior, ScoreSpec, VectorSpec
+from serving.signatures import FileInfo, GraphInfo, TensorInfo
 
 __all__ = [
     "FORMAT",
@@ -59,6 +52,21 @@ class Bundle:
 
     path: Path
     manifest: Manifest
+    sizes: Mapping[str, int] = field(default_factory=dict, compare=False)  # bytes of each file
+
+    def contents(self) -> dict[str, bytes]:
+        """The bytes of every file that the manifest names, by the name it gives.
+
+        Each is checked as these very bytes: whatever is written into the folder afterwards, or was
+        since `read` looked, changes nothing of what is made of them.
+        Raises BundleError, which names the file, if one is missing or damaged.
+        """
+        found = {}
+        for file, sha256 in _files(self.manifest):
+            with _readable(self.path / file) as opened:
+                found[file] = opened.read()
+            _check(self.path / file, hashlib.sha256(found[file]).hexdigest(), sha256)
+        return found
 
     def graph_file(self, name: str) -> Path:
         """The ONNX file of a graph.  Raises KeyError if the bundle has no such graph."""
@@ -97,12 +105,12 @@ def read(path: Path, *, name: str | None = None, version: int | None = None) -> 
     ):
         if wanted is not None and wanted != found:
             raise BundleError(f"{path / MANIFEST}: {key} is {found}, but the folder says {wanted}")
-    files = {(graph.file, graph.sha256) for graph in manifest.graphs.values()}
-    if manifest.weights is not None:
-        files.add((manifest.weights.file, manifest.weights.sha256))
-    for file, sha256 in sorted(files):
-        _check_file(path / file, sha256)
-    return Bundle(path=path, manifest=manifest)
+    sizes = {}
+    for file, sha256 in _files(manifest):
+        with _readable(path / file) as opened:
+            _check(path / file, hashlib.file_digest(opened, "sha256").hexdigest(), sha256)
+            sizes[file] = opened.tell()
+    return Bundle(path=path, manifest=manifest, sizes=sizes)
 
 
 def find_bundles(folder: Path) -> list[Found]:
@@ -154,11 +162,25 @@ def _no_constant(text: str) -> Any:
     raise ValueError(f"{text} is no JSON number")
 
 
-def _check_file(path: Path, sha256: str) -> None:
+def _files(manifest: Manifest) -> list[tuple[str, str]]:
+    """Name and SHA-256 of each file of the bundle but the manifest."""
+    files = {(graph.file, graph.sha256) for graph in manifest.graphs.values()}
+    if manifest.weights is not None:
+        files.add((manifest.weights.file, manifest.weights.sha256))
+    return sorted(files)
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[BufferedReader]:
+    """The file, open.  Raises BundleError if it cannot be read."""
     try:
-        found = sha256_of(path)
+        with path.open("rb") as file:
+            yield file
     except OSError as error:
         raise BundleError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _check(path: Path, found: str, sha256: str) -> None:
     if found != sha256:
         raise BundleError(
             f"{path} is damaged: its SHA-256 is {found[:12]}..., the manifest says {sha256[:12]}..."

@@ -138,24 +138,24 @@ class Deployment:
 
         Raises:
             NotFound: there is none of that name.
-            Unprocessable: the bundle, or the folder's aliases, are no good; what was loaded stays.
+            Unprocessable: the bundle, or to load it the folder's aliases, are no good; what was
+                loaded stays.
             DeadlineExceeded: not all workers have done it yet.
         """
         try:
-            if trouble := await self._residents.find():
-                raise Unprocessable(trouble)
-        except BundleError as error:
-            raise Unprocessable(str(error)) from error
-        registry = self.registry
-        ref = (registry.newest(ref) if action == "load" else registry.get(ref)).ref
-        try:
             async with asyncio.timeout(trace.deadline - time.monotonic()):
-                failure = await asyncio.shield(self._change(self._ordered(action, ref)))
+                trouble = await asyncio.shield(self._change(self._look()))
+                if trouble and action == "load":
+                    raise Unprocessable(trouble)
+                registry = self.registry
+                ref = (registry.newest(ref) if action == "load" else registry.get(ref)).ref
+                work = self._ordered(action, ref, trace.deadline)
+                failure = await asyncio.shield(self._change(work))
         except TimeoutError as error:
             raise DeadlineExceeded(f"{ref}: {action} goes on, but takes longer") from error
         if failure:
             raise Unprocessable(f"model {ref} failed to {action}: {failure}")
-        return registry.get(ref)
+        return self.registry.get(ref)
 
     def check_accepting(self) -> None:
         """Raises NotReady once the server is to end."""
@@ -208,10 +208,18 @@ class Deployment:
         task.add_done_callback(self._changing.discard)
         return task
 
-    async def _ordered(self, action: Action, ref: str) -> str:
+    async def _look(self) -> str:
+        """Look into the folder; what is wrong with it, or "".  What is known stays as it is."""
+        try:
+            return await self._residents.find()
+        except BundleError as error:
+            log.error("%s", error)
+            return str(error)
+
+    async def _ordered(self, action: Action, ref: str, deadline: float) -> str:
         """Have all workers do it; why that failed somewhere, or ""."""
         if self._crew is None:
-            return await self._do(action, ref)
+            return await self._do(action, ref, deadline)
         number = await asyncio.to_thread(self._crew.order, action, ref)
         while (failures := await asyncio.to_thread(self._crew.outcome, number)) is None:
             if self.draining:
@@ -219,17 +227,18 @@ class Deployment:
             await asyncio.sleep(_LOOK)
         return "; ".join(dict.fromkeys(failures))
 
-    async def _do(self, action: Action, ref: str) -> str:
-        return await (self._residents.load if action == "load" else self._residents.unload)(ref)
+    async def _do(self, action: Action, ref: str, deadline: float) -> str:
+        if action == "load":
+            return await self._residents.load(ref, deadline)
+        return await self._residents.unload(ref)
 
     async def _obey(self, crew: Crew, orders: Sequence[Order]) -> None:
         """Carry out the orders of one worker to all, and tell that it is done."""
         for order in orders:
             try:
-                await self._residents.find()
-                failure = await self._do(order.action, order.ref)
-            except BundleError as error:
-                failure = str(error)
+                deadline = time.monotonic() + self.settings.deadline_ms / 1e3
+                await self._look()
+                failure = await self._do(order.action, order.ref, deadline)
             # The edge of a background task: the others wait to hear of it.
             except Exception as error:
                 log.exception("%s %s failed", order.action, order.ref)

@@ -11,7 +11,7 @@ import io
 import logging
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -60,7 +60,7 @@ class Engine:
         slot: Which of several processes this is, from 0: they take turns at the GPUs.
     Raises:
         DeviceError: `device` is "cuda" and the graphs would not run there.
-        BundleError: onnxruntime refuses a graph, or it is not as the manifest says; names the file.
+        BundleError: a file is damaged, or no graph as the manifest says; names the file.
     """
 
     device: Literal["cpu", "cuda"]  # what the sessions say, not what was asked for
@@ -81,17 +81,18 @@ class Engine:
         self.bundle = bundle
         self._graphs = bundle.manifest.graphs
         self._sessions: dict[str, ort.InferenceSession] = {}
+        files = bundle.contents()  # the sessions take copies of what they need of it
         gpus, reason = (0, None) if device == "cpu" else _gpus()
         if device == "cuda" and reason:
             raise DeviceError(f"device cuda was asked for, but {reason}")
         self.device = "cpu" if device == "cpu" or reason else "cuda"
-        if self.device == "cuda" and (reason := self._open_on_cuda(device_id(slot, gpus))):
+        if self.device == "cuda" and (reason := self._open_on_cuda(files, device_id(slot, gpus))):
             if device == "cuda":
                 raise DeviceError(f"device cuda was asked for, but {reason}")
             log.warning("there is a CUDA device, but %s: running on the CPU", reason)
             self.device = "cpu"
         if self.device == "cpu":
-            self._sessions = {name: self._open(name, [_CPU]) for name in self._graphs}
+            self._sessions = {name: self._open(name, files, [_CPU]) for name in self._graphs}
         # One CUDA session is one stream: a second caller would only wait inside it.
         self.workers = 1 if self.device == "cuda" else threads or usable_cores()
         if buckets is None:
@@ -150,10 +151,21 @@ class Engine:
         """Let go of the sessions and their memory; `run` raises KeyError afterwards."""
         self._sessions = {}
 
-    def _open(self, graph: str, providers: list[Any]) -> ort.InferenceSession:
+    def _open(
+        self, graph: str, files: Mapping[str, bytes], providers: list[Any]
+    ) -> ort.InferenceSession:
         file = self.bundle.graph_file(graph)
+        info, weights = self._graphs[graph], self.bundle.manifest.weights
+        options = _options()
+        # Never by path: onnxruntime would map the weights, and whoever writes into their file would
+        # change answers, or end the process by cutting it short.
+        if weights is not None:
+            data = files[weights.file]
+            options.add_external_initializers_from_files_in_memory(
+                [weights.file], [data], [len(data)]
+            )
         try:
-            session = ort.InferenceSession(str(file), _options(), providers=providers)
+            session = ort.InferenceSession(files[info.file], options, providers=providers)
         # onnxruntime has no base class of its own: Fail, InvalidGraph, NoSuchFile, ... are each
         # an Exception, and an unreadable graph may surface as any of them.
         except Exception as error:
@@ -161,7 +173,6 @@ class Engine:
             raise BundleError(f"{file}: onnxruntime cannot load it: {first}") from error
         # Without this a failing run would re-create the session on the CPU, in silence.
         session.disable_fallback()
-        info = self._graphs[graph]
         inputs, outputs = session.get_inputs(), session.get_outputs()
         _check_tensors(f"{file}: its input", inputs, info.inputs)
         if strays := {node.name for node in inputs} - {tensor.name for tensor in info.inputs}:
@@ -169,12 +180,12 @@ class Engine:
         _check_tensors(f"{file}: its output", outputs, info.outputs)
         return session
 
-    def _open_on_cuda(self, gpu: int) -> str | None:
+    def _open_on_cuda(self, files: Mapping[str, bytes], gpu: int) -> str | None:
         """Open the sessions on CUDA; the reason, and no sessions, where they land elsewhere."""
         with _quietly() as said:
             ort.preload_dlls()
             cuda = (_CUDA, {**_CUDA_OPTIONS, "device_id": str(gpu)})
-            sessions = {name: self._open(name, [cuda, _CPU]) for name in self._graphs}
+            sessions = {name: self._open(name, files, [cuda, _CPU]) for name in self._graphs}
         # The list of available providers tells what the wheel was built with; only a session's own
         # list tells what it runs on.
         strays = [name for name, session in sessions.items() if session.get_providers()[0] != _CUDA]

@@ -48,12 +48,13 @@ def crowded(here: Sequence[Bundle], bundle: Bundle, *, models: int, size: int) -
 
 
 def needed(bundle: Bundle) -> int:
-    """Bytes that the sessions of all graphs take at most: each holds weights of its own."""
-    manifest = bundle.manifest
-    shared = (bundle.path / manifest.weights.file).stat().st_size if manifest.weights else 0
-    return _WORK + sum(
-        bundle.graph_file(graph).stat().st_size + shared for graph in manifest.graphs
-    )
+    """Bytes that the sessions of all graphs take at most: each holds weights of its own.
+
+    As they were read: what became of the files since makes no difference to what is loaded.
+    """
+    manifest, sizes = bundle.manifest, bundle.sizes
+    shared = sizes[manifest.weights.file] if manifest.weights else 0
+    return _WORK + sum(sizes[graph.file] + shared for graph in manifest.graphs.values())
 
 
 def free_memory(meminfo: Path = _MEMINFO, cgroup: Path = _CGROUP) -> int | None:

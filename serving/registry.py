@@ -5,41 +5,22 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Final, Protocol
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Final
 
-from serving import aliases, memory, tuning
-from serving.batching import Batcher
-from serving.bundle import Bundle, Manifest, find_bundles, read
-from serving.costs import padded
-from serving.engine import Engine
+from serving import aliases, memory
+from serving.bundle import Bundle, find_bundles, read
 from serving.errors import BundleError, DeviceError, NotFound, NotReady
 from serving.model import Loaded, Model
-from serving.queueing import Array
+from serving.opening import OnBatch, opened
 from serving.settings import Settings
-from serving.tally import Tally
 from serving.verbs import check_inputs
 
 __all__ = ["Loaded", "Model", "Registry"]
 
 UNWANTED: Final = "an administrator unloaded it"
 NEW: Final = "an administrator is to load it"
-BatchTold = Callable[[str, Sequence[Array], float], None]  # graph, outputs, seconds
 log = logging.getLogger("biject.registry")
-
-
-class OnBatch(Protocol):
-    """Told of each batch that was computed, on an engine thread."""
-
-    def __call__(
-        self,
-        manifest: Manifest,
-        graph: str,
-        batch: Sequence[Array],
-        *,
-        padding: int,
-        seconds: float,
-    ) -> None: ...
 
 
 class Registry:
@@ -200,9 +181,13 @@ class Registry:
         for one in loaded:
             one.engine.close()
 
-    def crowded(self, bundle: Bundle) -> str | None:
-        """Why `bundle` may not be loaded beside what is, as a sentence; None if it may."""
-        here = [model.loaded.bundle for model in self.models if model.loaded is not None]
+    def crowded(self, bundle: Bundle, leaving: Iterable[Loaded] = ()) -> str | None:
+        """Why `bundle` may not be loaded beside what is, as a sentence; None if it may.
+
+        `leaving` is what nobody finds any more, and takes its memory still.
+        """
+        loaded = [model.loaded for model in self.models if model.loaded is not None]
+        here = [one.bundle for one in [*loaded, *leaving]]
         settings = self._settings
         return memory.crowded(
             here, bundle, models=settings.max_models, size=settings.max_model_bytes
@@ -220,7 +205,7 @@ class Registry:
     def open(self, model: Model, bundle: Bundle) -> None:
         """Warm `bundle` up for `model`, which is ready or failed afterwards."""
         with self._reported(model):
-            model.loaded = self._open(model, bundle)
+            model.loaded = opened(bundle, self._settings, slot=self.slot, on_batch=self._on_batch)
             model.state, model.reason, model.resting = "ready", "", False
             model.used = time.monotonic()
             log.info("model %s is ready on %s", model.ref, model.loaded.engine.device)
@@ -273,33 +258,6 @@ class Registry:
         except Exception as error:
             log.exception("%s failed its warm-up", model.ref)
             self.fail(model, f"{model.path}: its graphs do not run: {error}")
-
-    def _open(self, model: Model, bundle: Bundle) -> Loaded:
-        memory.check_fits(bundle, free=memory.free_memory())
-        settings = self._settings
-        engine = Engine(bundle, device=settings.device, threads=settings.threads, slot=self.slot)
-        engine.warm_up()
-        tally = Tally()
-        batcher = Batcher(
-            tally.watched(engine.run),
-            plan=tuning.costs_of(engine, settings.cache),
-            queue_limit=settings.queue_images,
-            workers=engine.workers,
-            on_batch=self._counting(bundle.manifest, engine),
-        )
-        return Loaded(bundle=bundle, engine=engine, batcher=batcher, tally=tally)
-
-    def _counting(self, manifest: Manifest, engine: Engine) -> BatchTold | None:
-        count = self._on_batch
-        if count is None:
-            return None
-
-        def told(graph: str, outputs: Sequence[Array], seconds: float) -> None:
-            rows = len(outputs[0])
-            padding = padded(engine.buckets, rows) - rows
-            count(manifest, graph, outputs, padding=padding, seconds=seconds)
-
-        return told
 
 
 def _standing(model: Model) -> str:

@@ -78,7 +78,7 @@ class Trace:
     answered: float = 0.0  # time.monotonic() at the answer's start
     caller: Caller | None = None  # whose key it came with
     error: ServingError | None = None  # the true reason, where a framework words the answer
-    held: Held | None = None  # the model, which is not let go before the answer is out
+    held: Held | None = None  # the model, which is not let go before its last graph has run
 
     def hold(self, held: Held) -> None:
         """Be one of its users until `release`."""
@@ -147,6 +147,7 @@ class Metrics:
         self._batches: dict[tuple[str, str], _Batches] = {}
         self._drifts: dict[tuple[str, int], _Watched] = {}  # by name and version
         self._noting = threading.Lock()
+        self._lined_up: set[str] = set()  # models of the last `gauge`
         self._restarted: WeakKeyDictionary[Batcher, int] = WeakKeyDictionary()
         counter = functools.partial(Counter, registry=registry)
         histogram = functools.partial(Histogram, registry=registry)
@@ -270,8 +271,9 @@ class Metrics:
             restarts = batcher.restarts
             self.restarts.labels(name).inc(restarts - self._restarted.get(batcher, 0))
             self._restarted[batcher] = restarts
-        for name, queued in rows.items():
-            self.queued.labels(name).set(queued)
+        for name in self._lined_up | rows.keys():  # none wait for a model that was unloaded
+            self.queued.labels(name).set(rows[name])
+        self._lined_up = set(rows)
         for place, watched in list(self._drifts.items()):
             figures = watched.drift.figures()
             if place not in loaded:

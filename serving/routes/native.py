@@ -235,6 +235,7 @@ class Native:
         if asked.partial:
             runner = Lenient(runner, asked.model.manifest, failed)
         result = await verbs.complete(prepared, runner)
+        asked.trace.release()  # turning it into text and sending that take no graph
         if isinstance(result, Scored):
             self._deployment.metrics.judged(asked.model.name, result.verdict, failed)
         media_type, context = asked.media_type, asked.context(payload, failed)

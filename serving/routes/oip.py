@@ -15,10 +15,9 @@ from starlette.routing import Route
 
 from serving import telemetry, verbs
 from serving.attendance import attended
-from serving.bundle import TensorInfo
+from serving.bundle import GraphInfo, TensorInfo
 from serving.deployment import Deployment
 from serving.errors import BadRequest, NotReady
-from serving.manifest import GraphInfo
 from serving.queueing import Array
 from serving.registry import Model
 from serving.routes import bodies, codings, intake, oip_models, oip_operations, tensors
@@ -169,6 +168,7 @@ class OpenInference:
         async with attended(request.receive, trace.deadline):
             arrays = [await self._decoded(one, model) for one in asked.inputs]
             answer = await BatchRunner(model, trace).run(graph, *arrays)
+            trace.release()
             head = {"model_name": name, "model_version": str(model.version)}
             if asked.id is not None:
                 head["id"] = asked.id

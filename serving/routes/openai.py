@@ -88,6 +88,7 @@ class OpenAI:
                 wanted: Wanted = "images" if manifest.image is not None else "vectors"
                 rows = await intake.arrays(self._deployment, manifest, payload, wanted)
             result = await verbs.encode(BatchRunner(model, trace), rows)
+        trace.release()
         coded = values["encoding_format"] == "base64"
         data = await self._aside_if_large(
             result.latents.nbytes, lambda: _embeddings(result.latents, coded)
@@ -190,6 +191,8 @@ class OpenAI:
     async def _images(
         self, model: Model, made: Made, size: str, ignored: Sequence[str]
     ) -> Response:
+        telemetry.current().release()
+
         def coded() -> list[dict[str, str]]:
             files = (rendering.png(image) for image in made.items)
             return [{"b64_json": base64.b64encode(file).decode("ascii")} for file in files]

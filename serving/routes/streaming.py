@@ -17,7 +17,7 @@ import orjson
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from serving import problems, verbs
+from serving import problems, telemetry, verbs
 from serving.attendance import ClientGone, attended
 from serving.deployment import Deployment
 from serving.errors import Busy, DeadlineExceeded, RateExceeded, ServingError
@@ -111,6 +111,8 @@ async def pieces(
             if not waiting:
                 break
             result, text = await waiting.popleft()
+            if not waiting:
+                telemetry.current().release()  # the last graph has run, however slowly it is read
             total = total.plus(result.usage)
             yield text
     finally:

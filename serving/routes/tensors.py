@@ -16,9 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from serving.bundle import TensorInfo
+from serving.bundle import GraphInfo, TensorInfo
 from serving.errors import BadRequest, TooLarge, Unprocessable
-from serving.manifest import GraphInfo
 
 Array = npt.NDArray[Any]
 DATATYPES: Final[Mapping[str, str]] = MappingProxyType(

@@ -189,6 +189,9 @@ def test_a_graph_that_onnxruntime_refuses_is_named(oracle_bundle: Path) -> None:
     class Damaged:
         manifest = bundle.manifest
 
+        def contents(self) -> dict[str, bytes]:
+            return dict.fromkeys(bundle.contents(), Path(__file__).read_bytes())
+
         def graph_file(self, name: str) -> Path:
             return Path(__file__)
 

@@ -16,8 +16,8 @@ import pytest
 from PIL import Image
 
 from oracle import make_oracle, oracle_decode, oracle_encode, oracle_score
+from serving.bundle import GraphInfo, TensorInfo
 from serving.errors import TooLarge
-from serving.manifest import GraphInfo, TensorInfo
 from serving.routes import codings, tensors
 
 Array = np.ndarray[Any, Any]
