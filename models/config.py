@@ -143,7 +143,9 @@ class Config:
         """The config in a TOML file, with `section.key=value` overrides applied to it."""
         try:
             tables = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        except OSError as error:
+            raise BadConfig(f"{path} cannot be read: {error.strerror or error}") from error
+        except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise BadConfig(f"{path} cannot be read as TOML: {error}") from error
         for override in overrides:
             _apply(tables, override)
