@@ -62,7 +62,7 @@ def test_a_thread_that_dies_is_told_of_and_replaced(
     serve: Any, monkeypatch: pytest.MonkeyPatch, until: Until, name: str
 ) -> None:
     patient = functools.partial(Batcher, restart_delay=2)  # long enough to be seen
-    monkeypatch.setattr("serving.registry.Batcher", patient)
+    monkeypatch.setattr("serving.opening.Batcher", patient)
     with serve(threads=1) as target:
         check_right(target)
         break_once(target, monkeypatch, name)
@@ -82,7 +82,7 @@ def test_a_thread_that_dies_is_told_of_and_replaced(
 
 def test_the_other_thread_goes_on_meanwhile(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     never = functools.partial(Batcher, restart_delay=600)
-    monkeypatch.setattr("serving.registry.Batcher", never)
+    monkeypatch.setattr("serving.opening.Batcher", never)
     with serve(threads=2) as target:
         break_once(target, monkeypatch, "record")
         assert target.post("encode", npy(images(2))).status_code == 500
