@@ -27,6 +27,7 @@ STATUSES = {
     "UnsupportedType": 415,
     "Unprocessable": 422,
     "Busy": 429,
+    "RateExceeded": 429,
     "ComputeFailed": 500,
     "NotReady": 503,
     "DeadlineExceeded": 504,
@@ -43,7 +44,7 @@ def test_every_refusal_has_its_status(name: str, status: int) -> None:
 
 
 def test_the_tree_is_drawn_as_it_is() -> None:
-    drawn = dict(re.findall(r"^[├└]── (\w+) +(\d{3})", errors.__doc__ or "", re.MULTILINE))
+    drawn = dict(re.findall(r"^(?:│   )?[├└]── (\w+) +(\d{3})", errors.__doc__ or "", re.MULTILINE))
     assert {name: int(status) for name, status in drawn.items()} == STATUSES
     defined = {
         name

@@ -49,9 +49,9 @@ def executable(own: str) -> str | None:
     return found or (own if Path(own).exists() else None)
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """For this folder alone: playwright keeps an event loop running in this thread."""
+    """For these tests alone: playwright keeps an event loop running in this thread."""
     with pytest.MonkeyPatch.context() as patch, contextlib.ExitStack() as stack:
         patch.setenv("PLAYWRIGHT_BROWSERS_PATH", "0")  # where scripts/install puts it
         playwright = stack.enter_context(sync_playwright())
