@@ -159,6 +159,7 @@ def test_prometheus_reads_the_figures(server: Running, ai: openai.OpenAI) -> Non
         assert found["biject_queue_rows"].type == "gauge"
         assert all(family.documentation for family in found.values())
         labels = {"model", "verb", "status", "graph", "version", "device", "le", "reason"}
+        labels |= {"key", "worker"}
         samples = [sample for family in found.values() for sample in family.samples]
         assert {name for sample in samples for name in sample.labels} <= labels
         assert not [sample for sample in samples if "/" in "".join(sample.labels.values())]
