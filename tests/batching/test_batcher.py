@@ -417,6 +417,9 @@ def test_only_whole_batches_teach_how_long_a_batch_takes() -> None:
                 await batcher.submit("g", rows(1, POISON))
             assert batcher._line.seconds("g", 1) == 1.0
             await batcher.submit("g", rows(1))  # far quicker than planned
+            async with asyncio.timeout(10):  # the thread learns after it has answered
+                while batcher._line.seconds("g", 1) == 1.0:
+                    await asyncio.sleep(1e-3)
             assert batcher._line.seconds("g", 1) == pytest.approx(0.9, abs=0.05)
 
     run(scenario)
