@@ -226,8 +226,9 @@ class Batcher:
         seconds = time.monotonic() - begin
         with self._wake:
             complete = self._line.record(parts, outputs, seconds)
-        self._send([(work, work.answer()) for work in complete])
+        # First, so that whoever reads the figures after his answer finds himself in them.
         self._tell(graph, outputs, seconds)
+        self._send([(work, work.answer()) for work in complete])
         return whole
 
     def _tell(self, graph: str, outputs: list[Array], seconds: float) -> None:

@@ -45,19 +45,21 @@ def opened(bundle: Bundle, settings: Settings, *, slot: int, on_batch: OnBatch |
     engine.warm_up()
     tally = Tally()
     batcher = Batcher(
-        tally.watched(engine.run),
+        engine.run,
         plan=tuning.costs_of(engine, settings.cache),
         queue_limit=settings.queue_images,
         workers=engine.workers,
-        on_batch=None if on_batch is None else _counting(on_batch, bundle.manifest, engine),
+        on_batch=_told(tally, on_batch, bundle.manifest, engine),
     )
     return Loaded(bundle=bundle, engine=engine, batcher=batcher, tally=tally)
 
 
-def _counting(count: OnBatch, manifest: Manifest, engine: Engine) -> BatchTold:
+def _told(tally: Tally, on_batch: OnBatch | None, manifest: Manifest, engine: Engine) -> BatchTold:
     def told(graph: str, outputs: Sequence[Array], seconds: float) -> None:
         rows = len(outputs[0])
-        padding = padded(engine.buckets, rows) - rows
-        count(manifest, graph, outputs, padding=padding, seconds=seconds)
+        tally.computed(graph, rows, seconds)
+        if on_batch is not None:
+            padding = padded(engine.buckets, rows) - rows
+            on_batch(manifest, graph, outputs, padding=padding, seconds=seconds)
 
     return told

@@ -16,8 +16,6 @@ from serving.opening import OnBatch, opened
 from serving.settings import Settings
 from serving.verbs import check_inputs
 
-__all__ = ["Loaded", "Model", "Registry"]
-
 UNWANTED: Final = "an administrator unloaded it"
 NEW: Final = "an administrator is to load it"
 log = logging.getLogger("biject.registry")

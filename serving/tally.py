@@ -3,11 +3,9 @@
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from serving.batching import Run
-from serving.queueing import Answer, Array
+from serving.queueing import Answer
 
 
 @dataclass(slots=True)
@@ -52,20 +50,12 @@ class Tally:
             found = self._graphs[graph].batches.items()
             return sorted((rows, spent.count, spent.seconds) for rows, spent in found)
 
-    def watched(self, run: Run) -> Run:
-        """The same as `run`, which computes a batch, but noted if it succeeds."""
-
-        def noted(graph: str, inputs: Sequence[Array], /) -> list[Array]:
-            begin = time.monotonic()
-            outputs = run(graph, inputs)
-            seconds = time.monotonic() - begin
-            with self._lock:
-                figures = self._graphs[graph]
-                figures.batches.setdefault(len(inputs[0]), Spent()).add(seconds)
-                figures.last = time.time()
-            return outputs
-
-        return noted
+    def computed(self, graph: str, rows: int, seconds: float) -> None:
+        """Note a batch that succeeded."""
+        with self._lock:
+            figures = self._graphs[graph]
+            figures.batches.setdefault(rows, Spent()).add(seconds)
+            figures.last = time.time()
 
     def answered(self, graph: str, answer: Answer) -> None:
         """Note a request that succeeded."""

@@ -15,7 +15,8 @@ import onnxruntime as ort
 from serving.bundle import Bundle, find_bundles
 from serving.cores import usable_cores
 from serving.errors import BundleError
-from serving.registry import Loaded, Registry
+from serving.model import Loaded
+from serving.registry import Registry
 from serving.settings import Settings
 from serving.tuning import noise
 

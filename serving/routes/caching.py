@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import orjson
 
-from serving.registry import Model
+from serving.model import Model
 from serving.routes.answers import JSON, NDJSON
 
 _YEAR: Final = 31_536_000  # seconds

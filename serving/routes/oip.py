@@ -18,8 +18,8 @@ from serving.attendance import attended
 from serving.bundle import GraphInfo, TensorInfo
 from serving.deployment import Deployment
 from serving.errors import BadRequest, NotReady
+from serving.model import Model
 from serving.queueing import Array
-from serving.registry import Model
 from serving.routes import bodies, codings, intake, oip_models, oip_operations, tensors
 from serving.routes.bodies import Payload
 from serving.routes.native import SMALL, BatchRunner, route

@@ -3,7 +3,7 @@
 from typing import Any
 
 from serving.bundle import Manifest, TensorInfo
-from serving.registry import Model
+from serving.model import Model
 from serving.routes.tensors import DATATYPES
 from serving.tally import Spent, Tally
 

@@ -20,7 +20,7 @@ from serving import rendering, telemetry, verbs
 from serving.attendance import attended
 from serving.deployment import Deployment
 from serving.errors import BadRequest, ServingError, Unprocessable, UnsupportedType
-from serving.registry import Model
+from serving.model import Model
 from serving.results import Array, Made
 from serving.routes import bodies, intake, openai_operations, parameters
 from serving.routes.bodies import MAX_FIELDS, Payload, Wanted
