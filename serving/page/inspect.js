@@ -201,7 +201,9 @@ export function inspect(context) {
     if (!model.has("score")) return "this model has no score graph";
     if (row.p === null) return "the model was not calibrated: scores can be ranked, not judged";
     const share = row.p > 0.1 ? `${Math.round(row.p * 100)} in 100` : `1 in ${Math.round(1 / row.p).toLocaleString("en")}`;
-    return `p = ${figure(row.p)}: at most ${share} normal images would score as high`;
+    // The smallest p-value there is: no calibration score was as high, and more might say less.
+    const least = row.p * ((calibration?.counts[by] ?? Infinity) + 1) < 1.5 ? "at most " : "";
+    return `p = ${figure(row.p)}: ${least}${share} normal images would score as high`;
   }
 
   /** @param {Row} row */

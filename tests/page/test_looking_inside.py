@@ -46,6 +46,8 @@ def test_a_picture_is_taken_apart(open_tab: OpenTab, server: Served, url: str) -
     assert (
         f"p = {found['p_value']:.2e}".replace("e-0", "e-") in page.locator(".decision").inner_text()
     )
+    # no normal image scores as high: how rare that is, nobody can say more closely
+    expect(page.locator(".decision")).to_contain_text(": at most 1 in 6,001 normal images")
     figures = page.locator(".figures dd").all_inner_texts()
     wanted = [float(f"{value:.3g}") for value in found["terms"].values()]
     assert [float(text) for text in figures] == pytest.approx(wanted)
@@ -70,6 +72,7 @@ def test_an_original_stands_where_the_model_sees_it(open_tab: OpenTab, url: str)
     page = open_tab(f"{url}#inspect")
     choose(page, IMAGES / "boot.png")
     expect(page.locator(".decision .chip")).to_have_text("normal")
+    expect(page.locator(".decision")).not_to_contain_text("at most")
     shown = drawn(page.get_by_label("Original", exact=True))[0, ..., 0]
     boot = np.pad(np.asarray(Image.open(IMAGES / "boot.png").convert("L")), 2)
     assert np.array_equal(shown, boot.repeat(16, axis=0).repeat(16, axis=1))

@@ -27,6 +27,9 @@ def test_figures_follow_the_traffic(open_tab: OpenTab, server: Served, url: str)
     chart = page.locator("figure", has_text="oracle decode")
     expect(chart.locator("li")).to_have_count(9)
     counts = [int(text.split()[-2]) for text in chart.locator("li .unseen").all_text_contents()]
+    bars = chart.locator(".bar").all()
+    heights = [bar.evaluate("bar => bar.getBoundingClientRect().height") for bar in bars]
+    assert [height > 0 for height in heights] == [count > 0 for count in counts]
     figures = httpx.get(f"{url}metrics").text
     (line,) = [
         line
