@@ -99,7 +99,9 @@ def restore(run: Path, trainer: Trainer) -> float:
     state = _state(folder, trainer.device)
     try:
         for name, optimiser in trainer.optimisers().items():
-            if name != "polish_optimiser" or name in state:  # polishing may be asked for on a resume
+            if (
+                name != "polish_optimiser" or name in state
+            ):  # polishing may be asked for on a resume
                 optimiser.load_state_dict(state[name])
         # a checkpoint of before objectives had a state holds none
         trainer.objective = trainer.objective.restored(state.get("objective", {}))
