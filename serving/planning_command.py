@@ -30,7 +30,7 @@ _MOST: Final = 10**15  # images
 @click.option(
     "--image-ms",
     type=click.FloatRange(0),
-    default=0.2,
+    default=0.6,
     show_default=True,
     help="A core's time for an image outside of the graph: HTTP, decoding, JSON.",
 )
@@ -88,7 +88,8 @@ def plan(
     if as_json:
         document = {"model": measured.model, "device": measured.device, "graph": graph,
                     "rows": of.rows, "images_per_unit": of.images, "served_per_unit": of.served,
-                    "cores_per_unit": of.cores, "needs": [need.to_dict() for need in needs]}  # fmt: skip
+                    "cores_per_unit": of.cores,
+                    "needs": [need.to_dict() for need in needs]}  # fmt: skip
         click.echo(json.dumps(document, indent=1))
         return
     click.echo(_head(measured, graph, unit, of))
