@@ -1,6 +1,7 @@
 """`biject bench plan`: hardware from a measured table, against sums done by hand."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from serving.engine import Engine
 from serving.planning import Table, capacity, once, steady
 from serving.tuning import costs_of
 
+ROOT = Path(__file__).parents[2]
 MS = 1e-3
 OF = '{"model": "m@1", "device": "cpu", "workers": 1'
 
@@ -103,3 +105,13 @@ def test_wrong_tables_are_named_in_a_sentence(text: str | None, why: str, tmp_pa
     assert code == 2
     assert why in err
     assert "Traceback" not in err
+
+
+def test_the_document_shows_what_the_command_prints(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    text = (ROOT / "docs" / "operations.md").read_text()
+    (block,) = re.findall(r"```\n(\$ biject bench plan .*?)```", text, re.DOTALL)
+    commands = re.findall(r"^\$ biject bench plan (.*)$", block, re.MULTILINE)
+    assert len(commands) == 2
+    printed = [f"$ biject bench plan {one}\n{run(*one.split())[1]}" for one in commands]
+    assert block == "".join(printed)
