@@ -43,7 +43,6 @@ SPDX: Final = {  # what packages say without an SPDX expression; BSD: the text h
 }
 _PIN: Final = re.compile(r"^([\w.-]+)==([^\s;\\]+)", re.MULTILINE)
 _OSI: Final = "License :: OSI Approved :: "
-_MODELS_LICENCE: Final = PROJECT["license"]
 
 
 def lock() -> None:
@@ -75,11 +74,11 @@ def pins(file: Path = LOCK) -> dict[str, str]:
 def licence(name: str) -> str:
     """What the installed package says of its licence, as an SPDX expression."""
     said = metadata.metadata(name)
-    if expression := said.get("License-Expression"):
-        return str(expression)
+    if expression := said.get_all("License-Expression"):
+        return str(expression[0])
     classes = [line.removeprefix(_OSI) for line in said.get_all("Classifier") or []
                if line.startswith(_OSI)]  # fmt: skip
-    prose = (said.get("License") or "").strip()
+    prose = "".join(said.get_all("License") or []).strip()
     whole = prose if prose and "\n" not in prose else " AND ".join(classes)
     return SPDX.get(whole, whole)
 
@@ -127,7 +126,7 @@ def _models(licences: LicenseFactory) -> Iterator[Component]:
             version=version,
             bom_ref=f"model:{name}@{version}",
             hashes=[HashType(alg=HashAlgorithm.SHA_256, content=manifest["weights"]["sha256"])],
-            licenses=[licences.make_from_string(_MODELS_LICENCE)],
+            licenses=[licences.make_from_string(PROJECT["license"])],
         )
 
 
