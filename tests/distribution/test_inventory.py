@@ -14,7 +14,7 @@ from deploy import inventory
 
 WRITE = "run deploy/inventory.py"
 PINNED = {
-    canonicalize_name(one.name): next(iter(one.specifier)).version
+    str(canonicalize_name(one.name)): next(iter(one.specifier)).version
     for line in (inventory.ROOT / "constraints.txt").read_text().splitlines()
     if line and not line.startswith("#")
     for one in [Requirement(line)]

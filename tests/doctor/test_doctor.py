@@ -7,11 +7,13 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 import biject
 from serving import doctor
+from serving.settings import BUNDLES
 
 ROOT = Path(__file__).parents[2]
 
@@ -53,11 +55,11 @@ def test_it_needs_no_torch_and_says_that_there_is_none() -> None:
 def test_answers_that_are_not_the_golden_ones_fail(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shutil.copytree(doctor.BUNDLES / "fashion", tmp_path / "fashion")
+    shutil.copytree(BUNDLES / "fashion", tmp_path / "fashion")
     golden = tmp_path / "fashion" / "1" / "golden.npz"
-    with doctor.np.load(golden) as arrays:
+    with np.load(golden) as arrays:
         spoilt = dict(arrays) | {"encode.latents": arrays["encode.latents"] + 1}
-    doctor.np.savez(golden, **spoilt)
+    np.savez(golden, **spoilt)
     monkeypatch.setattr(doctor, "BUNDLES", tmp_path)
     code, out = run()
     assert code == 1
