@@ -6,6 +6,7 @@ test_bento.py.
 
 import json
 import re
+import tomllib
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import NamedTuple
@@ -99,6 +100,11 @@ def test_a_target_runs_as_nobody_and_says_how_it_is(target: str) -> None:
     assert last(target, "EXPOSE") == "3000"
     assert "/readyz" in last(target, "HEALTHCHECK")
     assert any(f"BIJECT_DEVICE={target}" in text for word, text in STAGES[target].steps)
+
+
+def test_the_version_is_the_project_s() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert last("cpu", "ARG") == f"VERSION={project['version']}"
 
 
 def test_cuda_has_what_the_runtime_loads() -> None:

@@ -211,6 +211,10 @@ def test_what_the_container_runs_answers_as_nobody_who_owns_nothing(
                 shutil.copytree(ROOT / source, copied, ignore=shutil.ignore_patterns("__pycache__"))
             else:
                 shutil.copy(ROOT / source, copied)
+    (version,) = steps("ARG")
+    script = next(line for line in steps("RUN") if "dist-info" in line)
+    subprocess.run(["sh", "-ec", script.replace("/app", str(app))], cwd=app, check=True,
+                   env={"PATH": f"{environment}:/usr/bin:/bin", **dict([version.split("=")])})  # fmt: skip
     home = place / "tmp"  # the only place that can be written to, as in the pod
     home.mkdir()
     os.chown(home, NOBODY, NOBODY)
@@ -226,6 +230,9 @@ def test_what_the_container_runs_answers_as_nobody_who_owns_nothing(
     with answering(command, port, tmp_path / "log", app, environ, **user) as url:
         assert len(latents_of_a_boot(url)) == 64
         assert list((home / "costs").iterdir())
+        said = subprocess.run([command[0], "-m", "biject", "--version"], env=environ,
+                              cwd=app, capture_output=True, text=True, **user)  # type: ignore[call-overload]  # fmt: skip
+        assert f"version {VERSION}" in said.stdout, said.stderr
         (probe,) = re.findall(r'CMD (\[.*"-c".*\])', (DEPLOY / "Containerfile").read_text())
         asked = json.loads(probe.replace("127.0.0.1:3000", f"127.0.0.1:{port}"))
         assert subprocess.run(asked, env=environ).returncode == 0

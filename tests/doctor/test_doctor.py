@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 import biject
-from serving import doctor
+from serving import doctor, trial
 from serving.settings import BUNDLES
 
 ROOT = Path(__file__).parents[2]
@@ -28,12 +28,12 @@ def test_it_tells_versions_devices_and_how_a_model_does() -> None:
     found = json.loads(out)
     assert code == 0
     assert found["packages"]["numpy"] == metadata.version("numpy")
-    assert found["devices"]["offered"]
-    trial = found["trial"]
-    assert trial["model"] == "fashion@1"
-    assert trial["device"] == ("cuda" if found["devices"]["cuda"] is True else "cpu")
-    assert all(speed > 0 for speed in trial["images_per_second"].values())
-    assert "CPUExecutionProvider" in found["devices"]["offered"]
+    assert found["offered"]
+    tried = found["trial"]
+    assert tried["model"] == "fashion@1"
+    assert tried["device"] == ("cuda" if found["cuda"] is True else "cpu")
+    assert all(speed > 0 for speed in tried["images_per_second"].values())
+    assert "CPUExecutionProvider" in found["offered"]
 
 
 def test_it_needs_no_torch_and_says_that_there_is_none() -> None:
@@ -60,29 +60,46 @@ def test_answers_that_are_not_the_golden_ones_fail(
     with np.load(golden) as arrays:
         spoilt = dict(arrays) | {"encode.latents": arrays["encode.latents"] + 1}
     np.savez(golden, **spoilt)
-    monkeypatch.setattr(doctor, "BUNDLES", tmp_path)
+    monkeypatch.setattr(trial, "BUNDLES", tmp_path)
     code, out = run()
     assert code == 1
     assert "trial: failed: encode gives latents that differ" in out
     shutil.rmtree(tmp_path / "fashion")
-    assert "no bundle in" in doctor.trial(0.2)["error"]
+    assert "no bundle in" in trial.trial(0.2)["error"]
 
 
 def test_advice_follows_from_what_is_found() -> None:
     well = {
         "packages": {"onnxruntime": None, "onnxruntime-gpu": "1", "torch": "2"},
-        "devices": {"gpus": [], "cuda": "no driver", "torch": "cpu"},
-        "system": {"free_memory": 2**34, "open_files": 65_536,
-                   "writable": {"temporary": True, "costs": True}},
+        "system": {"open_files": 65_536, "temporary": True},
+        "gpus": [],
+        "torch": "cpu",
+        "cuda": "no driver",
+        "memory": 2**34,
+        "costs": True,
         "trial": {},
-    }  # fmt: skip
+    }
     assert list(doctor.advice(well)) == []
-    devices = {"gpus": ["H100"], "cuda": "no cuDNN", "torch": "cpu"}
     ill = {
         "packages": {"onnxruntime": "1", "onnxruntime-gpu": "1", "torch": None},
-        "devices": devices,
-        "system": {"free_memory": 2**20, "open_files": 256,
-                   "writable": {"temporary": False, "costs": False}},
+        "system": {"open_files": 256, "temporary": False},
+        "gpus": ["H100"],
+        "torch": "cpu",
+        "cuda": "no cuDNN",
+        "memory": 2**20,
+        "costs": False,
         "trial": {"error": "x"},
-    }  # fmt: skip
+    }
     assert len(list(doctor.advice(ill))) == 9
+
+
+def test_an_onnxruntime_that_cannot_be_imported_is_what_it_is_for() -> None:
+    code = (
+        "import sys; sys.modules['onnxruntime'] = None\n"
+        "import biject; biject.main(['doctor', '--seconds', '0.2'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "trial: failed: onnxruntime, or what comes with it, cannot be imported" in done.stdout
+    assert "numpy: " in done.stdout
