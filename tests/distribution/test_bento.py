@@ -213,8 +213,12 @@ def test_what_the_container_runs_answers_as_nobody_who_owns_nothing(
                 shutil.copy(ROOT / source, copied)
     (version,) = steps("ARG")
     script = next(line for line in steps("RUN") if "dist-info" in line)
-    subprocess.run(["sh", "-ec", script.replace("/app", str(app))], cwd=app, check=True,
-                   env={"PATH": f"{environment}:/usr/bin:/bin", **dict([version.split("=")])})  # fmt: skip
+    subprocess.run(
+        ["sh", "-ec", script.replace("/app", str(app))],
+        cwd=app,
+        env={"PATH": f"{environment}:/usr/bin:/bin", "VERSION": version.partition("=")[2]},
+        check=True,
+    )
     home = place / "tmp"  # the only place that can be written to, as in the pod
     home.mkdir()
     os.chown(home, NOBODY, NOBODY)
@@ -236,6 +240,4 @@ def test_what_the_container_runs_answers_as_nobody_who_owns_nothing(
         (probe,) = re.findall(r'CMD (\[.*"-c".*\])', (DEPLOY / "Containerfile").read_text())
         asked = json.loads(probe.replace("127.0.0.1:3000", f"127.0.0.1:{port}"))
         assert subprocess.run(asked, env=environ).returncode == 0
-    assert not any(
-        path.owner() == "biject" or path.stat().st_uid == NOBODY for path in app.rglob("*")
-    )
+    assert not any(path.stat().st_uid == NOBODY for path in app.rglob("*"))
