@@ -27,7 +27,7 @@ DEPLOY = ROOT / "deploy"
 VERSION = "0.1.0"
 INDEX = "https://pypi.org/simple/numpy/"
 NOBODY = 10001
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # PyPI, and an environment from nothing
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -156,7 +156,7 @@ def answering(
         process = subprocess.Popen(command, cwd=cwd, env=dict(environ), stdout=file, stderr=file,
                                    **user)  # type: ignore[call-overload]  # fmt: skip
     try:
-        until(ready, 90)
+        until(ready, 240)
         yield url
     finally:
         process.terminate()
