@@ -8,8 +8,9 @@ import os
 import threading
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
@@ -23,6 +24,14 @@ _UNREADABLE: Final = (
     zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError,
     RuntimeError, NotImplementedError, KeyError,
 )  # fmt: skip  # damaged, encrypted, packed in an unknown way, or another archive than was listed
+
+
+_HEADERS: Final[Mapping[tuple[int, int], Callable[[Any], Any]]] = MappingProxyType(
+    {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }
+)
 
 
 class Input(NamedTuple):
@@ -101,16 +110,22 @@ class _Npz:
 
     def __init__(self, path: str) -> None:
         self._zip = zipfile.ZipFile(path)
+        self._file: Any = None  # typeshed's has no seek
+        try:
+            self._open()
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self) -> None:
         members = [f"{name}.npy" for name in ARRAYS if f"{name}.npy" in self._zip.namelist()]
         if not members:
             raise ValueError(f"it has no array {' or '.join(ARRAYS)}")
-        self._file: Any = self._zip.open(members[0])  # typeshed's has no seek
-        headers = {(1, 0): np.lib.format.read_array_header_1_0,
-                   (2, 0): np.lib.format.read_array_header_2_0}  # fmt: skip
+        self._file = self._zip.open(members[0])
         version = np.lib.format.read_magic(self._file)
-        if version not in headers:
+        if version not in _HEADERS:
             raise ValueError(f"an array of version {version}")
-        shape, by_columns, dtype = headers[version](self._file)
+        shape, by_columns, dtype = _HEADERS[version](self._file)
         if dtype != np.uint8 or len(shape) not in (3, 4) or by_columns:
             raise ValueError(
                 f"its {members[0]} must be uint8 [N, h, w] or [N, h, w, c] in C order, "
@@ -125,7 +140,8 @@ class _Npz:
         return fit_array(row, spec)
 
     def close(self) -> None:
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
         self._zip.close()
 
 

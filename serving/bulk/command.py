@@ -116,7 +116,7 @@ def _work_here(ledger: Ledger, stop: Stop, progress: Progress, *, verbose: bool)
         for part, table in pipeline.parts(ledger, stop, count):
             ledger.write(part, table)
         rate = progress.rate
-        if not verbose or stop() or not progress.new:
+        if not verbose or stop() or not rate:
             return None
         found = limits.measured(pipeline, ledger)
         return None if found is None else found.said(rate)

@@ -54,11 +54,14 @@ class Ledger:
         self._lock: int | None = None
 
     def __enter__(self) -> Self:
-        self.folder.parent.mkdir(parents=True, exist_ok=True)
         if not self.complete:
-            self.folder.mkdir(exist_ok=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
             self._take_lock()
-            self._open()
+            try:
+                self._open()
+            except BaseException:
+                self._leave_lock()
+                raise
         return self
 
     def __exit__(
@@ -67,8 +70,7 @@ class Ledger:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._lock is not None:
-            os.close(self._lock)
+        self._leave_lock()
 
     def reopened(self) -> Self:
         """This, for another process to read inputs and write parts; without the lock."""
@@ -149,7 +151,11 @@ class Ledger:
         else:
             if strays := [p.name for p in self.folder.iterdir() if not _is_ours(p.name)]:
                 raise WrongOutput(f"{self.folder} is in the way: it holds {min(strays)}")
-            _write_whole(self.folder / _INPUTS, _listing(self.job), _LIST)
+            try:
+                _write_whole(self.folder / _INPUTS, _listing(self.job), _LIST)
+            except (InputError, OSError):  # nothing is kept of a run that did not begin
+                self.tidy()
+                raise
             temporary = run.with_name(f".{_RUN}.tmp")
             temporary.write_text(json.dumps(identity, indent=1) + "\n", encoding="utf-8")
             temporary.replace(run)
@@ -162,7 +168,13 @@ class Ledger:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
+            self._leave_lock()
             raise WrongOutput(f"another process works at {self.job.out} already") from error
+
+    def _leave_lock(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def _part(self, part: int) -> Path:
         return self.folder / f"{part:08}.parquet"

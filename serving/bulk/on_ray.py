@@ -45,7 +45,8 @@ def work(ledger: Ledger, address: str, stopped: Callable[[], bool], progress: Pr
     try:
         # Its log is its own; what a user must know is said by this command.
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    # Ray raises an Exception and nothing more for a node that does not come up.
+    except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise DeviceError(f"no Ray cluster at {address}: {reason}") from error
     try:

@@ -20,25 +20,24 @@ class Progress:
     def __init__(self, total: int, done: int) -> None:
         self._total, self._done, self._before = total, done, done
         self._failed = 0
-        self._begin = time.monotonic()
+        self._begin: float | None = None  # when the first were done: until then processes begin
         self._terminal = sys.stderr.isatty()
-        self._shown = self._begin - (_ON_A_TERMINAL if self._terminal else _IN_A_LOG - 1)
+        self._shown = time.monotonic()
 
     @property
     def rate(self) -> float:
-        """Images a second, of this process."""
+        """Images a second, of this process since it was under way; 0 if it never was."""
+        if self._begin is None:
+            return 0.0
         return (self._done - self._before) / max(time.monotonic() - self._begin, 1e-9)
-
-    @property
-    def new(self) -> int:
-        """Images that this process did."""
-        return self._done - self._before
 
     def add(self, images: int, failed: int) -> None:
         """So many more are done, and so many of these failed."""
+        now = time.monotonic()
         self._done += images
         self._failed += failed
-        now = time.monotonic()
+        if self._begin is None:
+            self._begin, self._before = now, self._done
         if now - self._shown >= (_ON_A_TERMINAL if self._terminal else _IN_A_LOG):
             self._shown = now
             self._say(f"\r\033[K{self}" if self._terminal else f"{self}\n")
