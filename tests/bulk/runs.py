@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-_LIMIT_S: Final = 120
+_LIMIT_S: Final = 240
 
 
 def environ() -> dict[str, str]:
