@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bulk.runs import ROOT, archive, begun, environ, finished, run
+from bulk.runs import archive, begun, environ, finished, run
 from server_process import until
 
 ROWS = 60_000
@@ -45,7 +45,6 @@ def cluster() -> Iterator["subprocess.Popen[str]"]:
     process = subprocess.Popen(
         [sys.executable, str(Path(__file__).with_name("ray_cluster.py"))],
         env=environ() | {"RAY_USAGE_STATS_ENABLED": "0"},
-        cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -26,8 +26,9 @@ OF_THE_ENVIRONMENT = {"pip", "setuptools"}  # there before anything is installed
 # Imported only after it was asked whether the extra is there.
 OF_EXTRAS = {
     "serving/files.py": {"pyarrow"},
-    **dict.fromkeys(("serving/bulk/tables.py", "serving/bulk/ledger.py"), {"pyarrow"}),
+    "serving/bulk/ledger.py": {"pyarrow"},
     "serving/bulk/pipeline.py": {"pyarrow"},
+    "serving/bulk/tables.py": {"pyarrow"},
     "serving/bulk/on_ray.py": {"ray"},
 }
 PLATFORMS = {
