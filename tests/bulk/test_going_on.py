@@ -105,10 +105,12 @@ def test_ctrl_c_finishes_a_part_and_says_how_to_go_on(
     arguments = ("encode", oracle_bundle, data, "--out", out)
     with begun(*arguments) as process:
         until(lambda: finished(out) >= 2, _WAIT_S)
+        process.send_signal(signal.SIGSTOP)  # or it might be done before another has begun
         ended = run(*arguments)
         assert ended.returncode == 2
         assert "another process works at" in ended.stderr
         process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGCONT)
         _, said = process.communicate(timeout=_WAIT_S)
     assert process.returncode == 130
     assert "finishing the part in work" in said
