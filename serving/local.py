@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from serving import images, store, verbs
+from serving import images, labels, store, verbs
 from serving.bundle import Bundle, Manifest, read
 from serving.engine import Device, Engine
 from serving.errors import ItemProblem, ServingError, Unprocessable
@@ -44,7 +44,6 @@ def open_bundle(path: str | os.PathLike[str], *, device: Device = "auto") -> "Lo
         NotInStore: the store has none of that name.
     """
     bundle = read(store.located(Path(path)))
-    verbs.check_inputs(bundle)
     return LocalPair(bundle, Engine(bundle, device=device))
 
 
@@ -190,6 +189,7 @@ class LocalPair:
     def _ask(self, verb: str, rows: Array | None, parameters: dict[str, Any]) -> Any:
         given = [Given(k, v, text=False) for k, v in parameters.items() if v is not None]
         values = parse([one for one in known(verb) if one.name not in _OF_FILES], given)
+        values["label"] = labels.numbered(self.manifest, values)
         return _finished(verbs.call(verb, self._runner, self.manifest, rows, values))
 
 
@@ -201,7 +201,9 @@ class _DirectRunner:
 
     async def run(self, graph: str, *inputs: Array) -> Answer:
         """The graph's outputs for all rows."""
-        verbs.check_graph(self._engine.bundle.manifest, graph)
+        manifest = self._engine.bundle.manifest
+        verbs.check_graph(manifest, graph)
+        inputs = labels.completed(manifest, graph, inputs)
         begin = time.monotonic()
         chunks = [
             [array[start : start + _CHUNK] for array in inputs]
