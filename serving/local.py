@@ -53,7 +53,9 @@ class LocalPair:
     Images are what HTTP takes and more: a path, an encoded file's bytes, a PIL image, an array
     uint8 [h, w], [h, w, 3] ...; one of these or a sequence, or an array [N, H, W, C].  Whatever
     is not of the model's size is brought to it as the server does it.  Models of vectors take
-    float32 [N, D] in their place.  Parameters are those of HTTP, with its ranges and defaults.
+    float32 [N, D] in their place.  Parameters are those of HTTP, with its ranges and defaults;
+    those of all verbs of a conditional model are `label`, and but for morphs and variations
+    `labels`.
 
     Every verb raises ServingError, whose `items` name what is no good.
     """
@@ -72,14 +74,15 @@ class LocalPair:
         """What it computes on: cpu or cuda."""
         return self._engine.device
 
-    def encode(self, items: Picture | Sequence[Picture]) -> Floats:
+    def encode(self, items: Picture | Sequence[Picture], **parameters: Any) -> Floats:
         """E(x), [N, Z]."""
-        latents: Floats = self._ask("encode", self.rows(items), {}).latents
+        latents: Floats = self._ask("encode", self.rows(items), parameters).latents
         return latents
 
-    def decode(self, latents: npt.ArrayLike) -> Array:
+    def decode(self, latents: npt.ArrayLike, **parameters: Any) -> Array:
         """G(z) of latents [N, Z]: uint8 [N, H, W, C], or vectors."""
-        return self._made("decode", self._vectors(latents, self.manifest.latent.size), {})
+        rows = self._vectors(latents, self.manifest.latent.size)
+        return self._made("decode", rows, parameters)
 
     def reconstruct(self, items: Picture | Sequence[Picture], **parameters: Any) -> Reconstructed:
         """G(E(x)) as `items`, with `latents` [N, Z] and the mean difference `l1` [N]."""

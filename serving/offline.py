@@ -59,6 +59,9 @@ def _parameter(verb: str, name: str) -> _Decorator:
 _images = click.argument(
     "images", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path)
 )
+_label = click.option(
+    "--label", metavar="CLASS", help="Of a conditional model: the class, by name or number."
+)
 _figures = click.option(
     "--out", type=click.Path(path_type=Path), help=f"File to write: {' '.join(files.FIGURES)}."
 )
@@ -75,8 +78,14 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print the figures 
 @_images
 @_figures
 @_json
+@_label
 def encode(
-    bundle: Path, images: tuple[Path, ...], device: Device, out: Path | None, as_json: bool
+    bundle: Path,
+    images: tuple[Path, ...],
+    device: Device,
+    out: Path | None,
+    as_json: bool,
+    label: str | None,
 ) -> None:
     """Write the latents of IMAGES, which are files or folders.
 
@@ -86,8 +95,9 @@ def encode(
     """
     with session(bundle, device) as here:
         here.check_figures(out, as_json=as_json)
+        told = here.label(label)
         source = here.source(images)
-        latents = np.concatenate([here.pair.encode(block) for block in source])
+        latents = np.concatenate([here.pair.encode(block, label=told) for block in source])
         columns = {f"z{i}": latents[:, i] for i in range(latents.shape[1])}
         figures = Figures(
             name="latents",
@@ -104,6 +114,7 @@ def encode(
 @_json
 @click.option("--by", metavar="TERM", help="Term of the score.  [default: the bundle's]")
 @_parameter("score", "fpr")
+@_label
 def score(
     bundle: Path,
     images: tuple[Path, ...],
@@ -112,6 +123,7 @@ def score(
     as_json: bool,
     by: str | None,
     fpr: float,
+    label: str | None,
 ) -> None:
     """Write how abnormal IMAGES are: higher is more abnormal.
 
@@ -121,11 +133,12 @@ def score(
     """
     with session(bundle, device) as here:
         here.check_figures(out, as_json=as_json)
+        told = here.label(label)
         terms = here.manifest.score.terms
         if by is not None and by not in terms:
             raise Wrong(f"--by must be one of {', '.join(terms)}, got {by!r}")
         source = here.source(images)
-        parts = [here.pair.score(block, by=by, fpr=fpr) for block in source]
+        parts = [here.pair.score(block, by=by, fpr=fpr, label=told) for block in source]
         here.give(_score_figures(here, source.names, parts), out, as_json=as_json)
         if parts[0].verdict.note:
             click.echo(parts[0].verdict.note, err=True)
@@ -159,8 +172,14 @@ def _score_figures(here: Session, names: list[str], parts: list[Scored]) -> Figu
 @_images
 @_pictures
 @_parameter("reconstruct", "refine")
+@_label
 def reconstruct(
-    bundle: Path, images: tuple[Path, ...], device: Device, out: Path, refine: int
+    bundle: Path,
+    images: tuple[Path, ...],
+    device: Device,
+    out: Path,
+    refine: int,
+    label: str | None,
 ) -> None:
     """Write G(E(x)) of IMAGES.
 
@@ -170,8 +189,9 @@ def reconstruct(
     """
     with session(bundle, device) as here:
         here.check_pictures(out)
+        told = here.label(label)
         source = here.source(images)
-        made = [here.pair.reconstruct(block, refine=refine).items for block in source]
+        made = [here.pair.reconstruct(block, refine=refine, label=told).items for block in source]
         here.draw(np.concatenate(made), out, names=source.names)
 
 
@@ -180,8 +200,15 @@ def reconstruct(
 @click.option("-n", "count", type=click.IntRange(1), default=64, show_default=True)
 @_parameter("sample", "seed")
 @_parameter("sample", "truncation")
+@_label
 def sample(
-    bundle: Path, device: Device, out: Path, count: int, seed: int | None, truncation: float
+    bundle: Path,
+    device: Device,
+    out: Path,
+    count: int,
+    seed: int | None,
+    truncation: float,
+    label: str | None,
 ) -> None:
     """Write images drawn from the model.
 
@@ -191,8 +218,10 @@ def sample(
     """
     with session(bundle, device) as here:
         here.check_pictures(out)
+        told = here.label(label)
         seed = draw_seed() if seed is None else seed
-        here.draw(here.pair.sample(count, seed=seed, truncation=truncation), out)
+        made = here.pair.sample(count, seed=seed, truncation=truncation, label=told)
+        here.draw(made, out)
         click.echo(f"seed: {seed}")
 
 
@@ -203,6 +232,7 @@ def sample(
 @_parameter("interpolate", "path")
 @_parameter("interpolate", "exact")
 @_parameter("interpolate", "fps")
+@_label
 def interpolate(
     bundle: Path,
     images: tuple[Path, ...],
@@ -212,6 +242,7 @@ def interpolate(
     path: Any,
     exact: bool,
     fps: float,
+    label: str | None,
 ) -> None:
     """Write a morph through IMAGES.
 
@@ -221,8 +252,9 @@ def interpolate(
     """
     with session(bundle, device) as here:
         here.check_pictures(out)
+        told = here.label(label)
         rows = np.concatenate(list(here.source(images)))
         if len(rows) < 2:
             raise Wrong(f"a morph needs at least 2 images, got {len(rows)}")
-        morph = here.pair.interpolate(rows, frames=frames, path=path, exact=exact)
+        morph = here.pair.interpolate(rows, frames=frames, path=path, exact=exact, label=told)
         here.draw(morph, out, moving=True, fps=fps)
