@@ -222,10 +222,10 @@ def _check(manifest: Manifest) -> None:
     for name, graph in manifest.graphs.items():
         if not NAME.fullmatch(name):
             raise BundleError(f"graphs has {name!r}, which is no name like {NAME.pattern}")
-        if not graph.inputs:
-            raise BundleError(f"graphs.{name}.inputs is empty")
         inputs, outputs = signatures.get(name, ([], []))
         _check_side(f"graphs.{name}.inputs", inputs, graph.inputs)
+        if not graph.inputs:
+            raise BundleError(f"graphs.{name}.inputs is empty")
         if name in signatures:
             _check_labels(f"graphs.{name}", graph.inputs[1:], conditional=bool(manifest.classes))
         _check_side(f"graphs.{name}.outputs", outputs, graph.outputs)

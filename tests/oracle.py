@@ -2,8 +2,9 @@
 
 E gives the means of block x block pixels, scaled to [-1, 1] and flattened as [C, H / b, W / b];
 G repeats each number over its block and rounds.  One that is told labels takes (label + 1) / 8 off
-its codes and adds it again: where none is known, -1, it answers as the other.  `make_oracle` writes the bundle, with only what a
-manifest must have; the `oracle_*` functions give the same answers with numpy alone.
+its codes and adds it again: where none is known, -1, it answers as the other.  `make_oracle` writes
+the bundle, with only what a manifest must have; the `oracle_*` functions give the same answers with
+numpy alone.
 """
 
 import hashlib
@@ -46,7 +47,8 @@ def make_oracle(
 ) -> Path:
     """Write the bundle FOLDER/NAME/VERSION and return its path.
 
-    `calibration` holds sorted scores by term, `classes` make it conditional, `extra` are more keys for the top of the manifest.
+    `calibration` holds sorted scores by term, `classes` make it conditional, `extra` are more keys
+    for the top of the manifest.
     """
     path = folder / name / str(version)
     path.mkdir(parents=True)
