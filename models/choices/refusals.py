@@ -107,16 +107,6 @@ REFUSALS: Final = (
         "model.prior = normal, or pairing bigan or aegan",
     ),
     Row(
-        holds=lambda c: c.config.model.stochastic and c.config.model.categorical,
-        sentence="{c.config.model.pairing} draws codes from normal distributions, and a category "
-        "has none: leave model.categorical out, or choose pairing bigan or aegan",
-    ),
-    Row(
-        holds=lambda c: c.config.model.classes and c.no_critic,
-        sentence="gmmn has no critic that could be told a label: leave model.classes out, or "
-        "choose a score objective",
-    ),
-    Row(
         holds=lambda c: c.config.model.pairing == "fanogan" and not c.config.train.polish,
         sentence="fanogan trains E in the last steps alone: set train.polish to how many, half of "
         "train.steps for instance",
@@ -185,5 +175,15 @@ REFUSALS: Final = (
         holds=lambda c: c.labels_meet,
         sentence="smoothing leaves no distance between the labels of real and fake: keep 2 * "
         "weights.smoothing + weights.smoothing_real below 1",
+    ),
+    Row(
+        holds=lambda c: c.config.model.stochastic and c.config.model.categorical,
+        sentence="{c.config.model.pairing} draws codes from normal distributions, and a category "
+        "has none: leave model.categorical out, or choose pairing bigan or aegan",
+    ),
+    Row(
+        holds=lambda c: c.config.model.classes and c.no_critic,
+        sentence="gmmn has no critic that could be told a label: leave model.classes out, or "
+        "choose a score objective",
     ),
 )
