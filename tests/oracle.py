@@ -103,7 +103,8 @@ class Scores(NamedTuple):
 
 def oracle_shift(labels: Sequence[int] | npt.NDArray[np.int64]) -> Floats:
     """What labels [N] take off codes, [N, 1]."""
-    shift: Floats = (np.asarray(labels, np.float32)[:, np.newaxis] + 1) / 8
+    above = np.asarray(labels, np.float32)[:, np.newaxis] + np.float32(1)
+    shift: Floats = above / np.float32(8)
     return shift
 
 

@@ -44,7 +44,7 @@ def array(answer: httpx.Response) -> npt.NDArray[Any]:
 
 
 def post(client: httpx.Client, verb: str, rows: npt.NDArray[Any], **query: Any) -> httpx.Response:
-    sent = {"content": rendering.npy(rows), "headers": NPY}
+    sent: dict[str, Any] = {"content": rendering.npy(rows), "headers": NPY}
     return client.post(f"{PATH}/{verb}", params=query, **sent)
 
 

@@ -235,7 +235,7 @@ def test_a_mixed_code_ends_in_one_category(prior: Prior) -> None:
     np.testing.assert_array_equal(codes[3], wanted)
     assert np.abs(codes[:, 2:].mean(axis=0) - 0.25).max() < 0.03
     tame = sample(7, 4000, 6, prior, categorical=4, truncation=0.5)
-    np.testing.assert_array_equal(tame, codes * np.float32([0.5, 0.5, 1, 1, 1, 1]))
+    np.testing.assert_array_equal(tame, codes * np.array([0.5, 0.5, 1, 1, 1, 1], np.float32))
 
 
 def test_a_path_turns_round_what_is_free_and_mixes_categories() -> None:

@@ -94,7 +94,7 @@ def test_a_conditional_model_draws_the_class_that_is_chosen(
     open_tab: OpenTab, server: Served, url: str
 ) -> None:
     def sampled(**label: str) -> Pixels:
-        query = {"n": N, "seed": 7, "truncation": 0.8, **label}
+        query: dict[str, Any] = {"n": N, "seed": 7, "truncation": 0.8, **label}
         return array(server.client.get("/v1/models/told/sample", params=query, headers=NPY))
 
     page = open_tab(f"{url}#explore?model=told")
@@ -106,10 +106,10 @@ def test_a_conditional_model_draws_the_class_that_is_chosen(
     assert not np.array_equal(dogs, sampled())
     # what is looked at closely is told the same, and so are those who get the address
     varied = drawn(page.get_by_role("group", name="Variations").locator("canvas"))
-    query = {"n": 12, "strength": 0.5, "seed": 7, "label": "dog"}
+    asked: dict[str, Any] = {"n": 12, "strength": 0.5, "seed": 7, "label": "dog"}
     headers = {**NPY, "Content-Type": "application/x-npy"}
     sent: dict[str, Any] = {"content": rendering.npy(dogs[1:2]), "headers": headers}
-    answer = server.client.post("/v1/models/told/vary", params=query, **sent)
+    answer = server.client.post("/v1/models/told/vary", params=asked, **sent)
     assert np.array_equal(varied, array(answer))
     assert np.array_equal(wall(open_tab(page.url)), dogs)
 
