@@ -147,6 +147,14 @@ def test_a_typed_call_is_refused_as_any_other(client: Any) -> None:
         ("POST", "/encode", b'{"images": 3}', 400, "images"),
         ("POST", "/sample", b'{"n": "many"}', 400, "n"),
         ("POST", "/encode", b"{", 400, ""),
+        (
+            "POST",
+            "/sample",
+            b'{"n": 1, "seed": 1, "seed": 2}',
+            400,
+            "parameter seed is given twice",
+        ),
+        ("POST", "/sample", b'{"n": 1, "\\u006e": 2}', 400, "parameter n is given twice"),
         ("GET", "/encode", b"", 405, "GET"),
         ("GET", "/nope", b"", 404, "/nope"),
         ("POST", "/v1/models/default/dream", b"", 404, "dream"),
@@ -265,9 +273,17 @@ def test_null_means_the_default_of_any_parameter(url: str, path: str, names: lis
 @pytest.mark.parametrize(
     ("path", "body", "words"),
     [
-        ("/sample", {"bogus": 1}, "unknown parameter 'bogus'; known: n, seed, truncation, label, labels, model"),
+        (
+            "/sample",
+            {"bogus": 1},
+            "unknown parameter 'bogus'; known: n, seed, truncation, label, labels, model",
+        ),
         ("/sample", {"n": "many", "sed": 5}, "unknown parameter 'sed'; known: n, seed"),
-        ("/encode", {"image": "x"}, "'image'; known: images, encoding_format, label, labels, model"),
+        (
+            "/encode",
+            {"image": "x"},
+            "'image'; known: images, encoding_format, label, labels, model",
+        ),
         ("/interpolate", {"images": URIS, "fps": 5}, "'fps'; known: images, frames, path, exact"),
         ("/sample?seed=5", {}, "/sample takes no query; known in its JSON: n, seed, truncation"),
     ],
