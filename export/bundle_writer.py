@@ -18,7 +18,7 @@ from export.graphs import Graph, Pair
 from export.onnx_writer import to_onnx
 from export.trained_on import Hashes
 from serving import bundle
-from serving.bundle import FORMAT, MANIFEST, Bundle, Manifest, sha256_of
+from serving.bundle import FORMAT, MANIFEST, Bundle, LatentSpec, Manifest, sha256_of
 
 Say = Callable[[str], None]  # one line about what is being done
 Calibrate = Callable[[Path, dict[str, Any]], None]
@@ -30,6 +30,7 @@ NUMBERS: Final = re.compile(r"\[\s+([-+.,\deE\s]+?)\s+\]")  # thousands of score
 _DTYPES: Final[Mapping[int, str]] = {
     onnx.TensorProto.UINT8: "uint8",
     onnx.TensorProto.FLOAT: "float32",
+    onnx.TensorProto.INT64: "int64",
 }
 
 
@@ -140,7 +141,9 @@ def _describe(
     else:
         described["vector"] = {"size": pair.shape[0]}
     return described | {
-        "latent": {"size": pair.latent, "prior": pair.prior},
+        "latent": LatentSpec(
+            size=pair.latent, prior=pair.prior, categorical=pair.categorical
+        ).to_dict(),
         "graphs": {
             name: {
                 "file": f"{name}.onnx",
@@ -170,11 +173,9 @@ def _golden(pair: Pair, originals: Mapping[str, Graph]) -> dict[str, Any]:
     """Inputs, and what torch answers to them, as "GRAPH.TENSOR"; made without any data set."""
     arrays: dict[str, Any] = {}
     for name, graph in originals.items():
-        if graph.inputs == ("latents",):
-            given: Any = probes.latents(pair, GOLDEN_ROWS)
-        else:
-            given = probes.items(pair, GOLDEN_ROWS)
-        arrays[f"{name}.{graph.inputs[0]}"] = given
-        for output, answer in zip(graph.outputs, parity.expected(graph, given), strict=True):
+        given = probes.given(graph, pair, GOLDEN_ROWS)
+        for tensor, rows in zip(graph.inputs, given, strict=True):
+            arrays[f"{name}.{tensor}"] = rows
+        for output, answer in zip(graph.outputs, parity.expected(graph, *given), strict=True):
             arrays[f"{name}.{output}"] = answer
     return arrays

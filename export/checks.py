@@ -11,6 +11,7 @@ from torch import Tensor
 from export import probes
 from export.errors import BadNetworks
 from export.graphs import Graph, Pair
+from models.networks.labelled import told
 
 ROWS: Final = 8
 MATES_TOLERANCE: Final = 1e-4  # how far a code may depend on how many are computed at once
@@ -26,19 +27,21 @@ def check_networks(pair: Pair, graphs: Mapping[str, Graph]) -> None:
     """Raise BadNetworks unless E and G fit the shapes, answer finitely and always the same."""
     with torch.no_grad():
         x = torch.from_numpy(probes.items(_checked_generator(pair), ROWS))
-        z = graphs["encode"](x)
+        labels = [torch.from_numpy(probes.labels(pair, ROWS))] if pair.classes else []
+        z = graphs["encode"](x, *labels)
         if tuple(z.shape) != (ROWS, pair.latent):
             raise BadNetworks(f"E gives {_shape(z)} for {ROWS} items, not [{ROWS}, {pair.latent}]")
         if not torch.isfinite(z).all():
             raise BadNetworks("E gives codes that are not finite")
-        inputs = {name: x if name != "decode" else z for name in graphs}
         for name, graph in graphs.items():
-            if not all(map(torch.equal, _tuple(graph(inputs[name])), _tuple(graph(inputs[name])))):
+            given = (z if name == "decode" else x, *labels)
+            if not all(map(torch.equal, _tuple(graph(*given)), _tuple(graph(*given)))):
                 raise BadNetworks(
                     f"{name} gives another answer to the same input: a network draws random "
                     "numbers in eval mode"
                 )
-        alone = torch.cat([graphs["encode"](x[i : i + 1]) for i in range(ROWS)])
+        rows = zip(*(each.split(1) for each in (x, *labels)), strict=True)
+        alone = torch.cat([graphs["encode"](*row) for row in rows])
         if (alone - z).abs().max() > MATES_TOLERANCE:
             raise BadNetworks("E's code of an item depends on the other items of its batch")
 
@@ -53,6 +56,11 @@ def check_support(encode: onnx.ModelProto, pair: Pair, codes: np.ndarray) -> Non
         encode: The ONNX graph, whose last operation tells what E ends in.
         codes: E of the probes, [N, Z].
     """
+    if pair.categorical:  # E ends in joining both parts, which only networks of models/ have
+        free = codes[:, : -pair.categorical]
+        if pair.prior == "uniform" and np.abs(free).max() > 1.0:
+            raise BadNetworks("the prior is uniform on (-1, 1), and E reaches beyond it")
+        return
     last = _last_operation(encode)
     if pair.prior == "normal":
         if last in _BOUNDED or last in _ONE_SIDED:
@@ -67,7 +75,7 @@ def check_support(encode: onnx.ModelProto, pair: Pair, codes: np.ndarray) -> Non
 
 
 def _checked_generator(pair: Pair) -> Pair:
-    x = pair.generator(torch.from_numpy(probes.latents(pair, ROWS)))
+    x = told(pair.generator, None)(torch.from_numpy(probes.latents(pair, ROWS)))
     height_last = pair.shape[2:] + pair.shape[:2] if pair.is_image else pair.shape
     if tuple(x.shape) != (ROWS, *height_last):
         raise BadNetworks(f"G gives {_shape(x)} for {ROWS} codes, not {[ROWS, *height_last]}")

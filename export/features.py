@@ -16,6 +16,7 @@ import onnxruntime
 from export.errors import BadData
 from export.work import Work
 from models.metrics import classifier, random_encoder
+from models.networks.labelled import told
 
 Images = npt.NDArray[np.uint8]
 Floats = npt.NDArray[Any]
@@ -68,10 +69,11 @@ def _hidden(work: Work) -> Iterator[Space]:
     pair = work.subject.pair
     if pair is None:
         return
+    encoder = told(pair.encoder, None)
     yield Space(
         key="hidden",
         name="E's last hidden layer",
-        encode=lambda images: random_encoder.hidden_features(pair.encoder, images),
+        encode=lambda images: random_encoder.hidden_features(encoder, images),
     )
     fresh = work.subject.fresh_encoder(work.seed)
     if fresh is not None:

@@ -7,12 +7,14 @@
 | reconstruct | images                        | latents, reconstructions uint8            |
 | score       | images                        | terms float32 [N, T], heat [N, H, W]      |
 
+Those of a conditional pair take labels int64 [N] besides, -1 where nobody knows them.
+
 Vectors are float32 [N, D] on both sides, and so is their heat.  The networks see pixels as
 x / 127.5 - 1; an image goes out as round((G(z) + 1) * 127.5), half to even, clipped to 0..255.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
@@ -22,6 +24,7 @@ from torch import Tensor, nn
 
 from export.folding import folded
 from models.metrics.ssim import C1, C2, window
+from models.networks.labelled import UNLABELLED
 from serving.bundle import Prior
 
 WHITE: Final = 255.0  # the largest grey level
@@ -36,6 +39,8 @@ class Pair:
     shape: tuple[int, ...]  # (H, W, C) of an image, (D,) of a vector
     latent: int  # Z
     prior: Prior
+    categorical: int = 0  # of Z; 0 but for a mixed prior
+    classes: int = 0  # of a conditional pair, whose networks take labels int64 [B] before all else
 
     @property
     def is_image(self) -> bool:
@@ -44,13 +49,7 @@ class Pair:
 
     def folded(self) -> "Pair":
         """The same pair without BatchNorm; the networks are copies."""
-        return Pair(
-            encoder=folded(self.encoder),
-            generator=folded(self.generator),
-            shape=self.shape,
-            latent=self.latent,
-            prior=self.prior,
-        )
+        return replace(self, encoder=folded(self.encoder), generator=folded(self.generator))
 
 
 class Pixels(nn.Module):
@@ -101,7 +100,18 @@ class Graph(nn.Module):
         super().__init__()
         self.encoder, self.generator = pair.encoder, pair.generator
         self.data = Pixels() if pair.is_image else Columns()
+        self.labels = ("labels",) if pair.classes else ()
         self.eval()
+
+    def encoded(self, x: Tensor, labels: Tensor | None) -> Tensor:
+        """E(x), or E(x, y), [N, Z]."""
+        codes: Tensor = self.encoder(x) if labels is None else self.encoder(labels, x)
+        return codes
+
+    def generated(self, z: Tensor, labels: Tensor | None) -> Tensor:
+        """G(z), or G(z, y), as whole grey levels."""
+        made = self.generator(z) if labels is None else self.generator(labels, z)
+        return self.data.shown(made)
 
 
 class EncodeGraph(Graph):
@@ -109,14 +119,13 @@ class EncodeGraph(Graph):
 
     def __init__(self, pair: Pair) -> None:
         super().__init__(pair)
-        self.inputs, self.outputs = (self.data.given,), ("latents",)
+        self.inputs, self.outputs = (self.data.given, *self.labels), ("latents",)
         del self.generator
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """E(x), [N, Z]."""
         data = self.data
-        codes: Tensor = self.encoder(data.inside(data.levels(images)))
-        return codes
+        return self.encoded(data.inside(data.levels(images)), labels)
 
 
 class DecodeGraph(Graph):
@@ -124,13 +133,12 @@ class DecodeGraph(Graph):
 
     def __init__(self, pair: Pair) -> None:
         super().__init__(pair)
-        self.inputs, self.outputs = ("latents",), (self.data.given,)
+        self.inputs, self.outputs = ("latents", *self.labels), (self.data.given,)
         del self.encoder
 
-    def forward(self, latents: Tensor) -> Tensor:
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """G(z) as uint8 [N, H, W, C], or float32 [N, D]."""
-        data = self.data
-        return data.outside(data.shown(self.generator(latents)))
+        return self.data.outside(self.generated(latents, labels))
 
 
 class ReconstructGraph(Graph):
@@ -138,13 +146,14 @@ class ReconstructGraph(Graph):
 
     def __init__(self, pair: Pair) -> None:
         super().__init__(pair)
-        self.inputs, self.outputs = (self.data.given,), ("latents", self.data.rebuilt)
+        self.inputs = (self.data.given, *self.labels)
+        self.outputs = ("latents", self.data.rebuilt)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """E(x) [N, Z] and G(E(x)), shaped and typed as the input."""
         data = self.data
-        z = self.encoder(data.inside(data.levels(images)))
-        return z, data.outside(data.shown(self.generator(z)))
+        z = self.encoded(data.inside(data.levels(images)), labels)
+        return z, data.outside(self.generated(z, labels))
 
 
 class ScoreGraph(Graph):
@@ -153,27 +162,29 @@ class ScoreGraph(Graph):
     With r the reconstruction in whole grey levels, as served, and d = (x - r) / 255 signed:
     l1 = mean |d|; l2 = mean d²; l2s = mean (3x3 mean of d)², where edges average only the pixels
     that exist; cycle = mean (E(x) - E(r))²; ssim = 1 - SSIM(x, r) as models.metrics.ssim has it;
-    prior = mean E(x)² / 2, under a normal prior alone: -log p(E(x)) / Z but for a constant;
+    prior = mean E(x)² / 2, under a normal prior alone: -log p(E(x)) / Z but for a constant, of
+    a mixed prior without its category;
     heat [N, H, W] = mean of |d| over channels.
     Vectors have d = x - r, no l2s, no ssim, and |d| [N, D] for heat.
     """
 
     def __init__(self, pair: Pair) -> None:
         super().__init__(pair)
-        self.inputs, self.outputs = (self.data.given,), ("terms", "heat")
+        self.inputs, self.outputs = (self.data.given, *self.labels), ("terms", "heat")
         self.normal = pair.prior == "normal"
+        self.free = pair.latent - pair.categorical  # numbers that are no category's
         self.dissimilarity = Dissimilarity(pair.shape) if pair.is_image else None
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Terms [N, T] in the order of `score_terms`, and heat [N, H, W] or [N, D]."""
         data = self.data
         x = data.levels(images)
-        z = self.encoder(data.inside(x))
-        r = data.shown(self.generator(z))
+        z = self.encoded(data.inside(x), labels)
+        r = self.generated(z, labels)
         d = (x - r) / data.unit
         l1, l2 = d.abs().flatten(1).mean(1), d.square().flatten(1).mean(1)
-        cycle = (z - self.encoder(data.inside(r))).square().mean(1)
-        prior = [z.square().mean(1) / 2.0] if self.normal else []
+        cycle = (z - self.encoded(data.inside(r), labels)).square().mean(1)
+        prior = [z[:, : self.free].square().mean(1) / 2.0] if self.normal else []
         if self.dissimilarity is None:
             return torch.stack([l1, l2, cycle, *prior], dim=1), d.abs()
         smooth = F.avg_pool2d(d, 3, stride=1, padding=1, count_include_pad=False)
@@ -236,10 +247,12 @@ def build(pair: Pair) -> dict[str, Graph]:
     return {name: graph(pair) for name, graph in GRAPHS.items()}
 
 
-def example(graph: Graph, pair: Pair, rows: int) -> Tensor:
-    """An input of `graph` with so many rows: mid-grey images, or zeros."""
-    if graph.inputs == ("latents",):
-        return torch.zeros(rows, pair.latent)
-    if pair.is_image:
-        return torch.full((rows, *pair.shape), 128, dtype=torch.uint8)
-    return torch.zeros(rows, *pair.shape)
+def example(graph: Graph, pair: Pair, rows: int) -> tuple[Tensor, ...]:
+    """Inputs of `graph` with so many rows: mid-grey images, or zeros; no label known."""
+    if graph.inputs[0] == "latents":
+        first = torch.zeros(rows, pair.latent)
+    elif pair.is_image:
+        first = torch.full((rows, *pair.shape), 128, dtype=torch.uint8)
+    else:
+        first = torch.zeros(rows, *pair.shape)
+    return (first, torch.full((rows,), UNLABELLED)) if pair.classes else (first,)

@@ -63,7 +63,7 @@ def draw(work: Work, scored: Sequence[Scored]) -> Illustrations:
         morphs=morph(work, ends),
         neighbours=near,
         neighbours_in=space,
-        codes=work.codes[:CODES],
+        codes=work.free[:CODES],
         prior=work.subject.prior,
         term=work.subject.default_term,
         normal=work.test_terms[:, work.subject.terms.index(work.subject.default_term)],

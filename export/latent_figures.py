@@ -13,6 +13,7 @@ from models.metrics.latent_cycle import latent_cycle
 from models.metrics.latent_match import ks_statistics, mmd_to_prior
 from models.metrics.latent_moments import PRIOR_MOMENTS, latent_moments
 from models.metrics.smoothness import largest_to_mean_step
+from models.networks.labelled import told
 from serving.latents import path
 
 Images = npt.NDArray[np.uint8]
@@ -27,10 +28,10 @@ MORPHS: Final = 48  # from one test image to another
 
 def codes(work: Work) -> Json:
     """How E(x) of the test part lies beside the prior, dimension by dimension and together."""
-    moments = latent_moments(work.codes)
+    moments = latent_moments(work.free)
     prior = work.subject.prior
     mean, std = PRIOR_MOMENTS[prior]
-    ks = ks_statistics(work.codes, prior=prior)
+    ks = ks_statistics(work.free, prior=prior)
     figures: Json = {
         "mean": list(moments.mean_range),
         "std": list(moments.std_range),
@@ -99,7 +100,10 @@ def morph(work: Work, ends: npt.NDArray[np.float32]) -> Images:
     """FRAMES images from one code to the other for each pair of `ends` [P, 2, Z], all in a row."""
     if not len(ends):
         return np.empty((0, *work.subject.spec.shape), np.uint8)
-    between = [path(pair, FRAMES, prior=work.subject.prior) for pair in ends]
+    subject = work.subject
+    between = [
+        path(pair, FRAMES, prior=subject.prior, categorical=subject.categorical) for pair in ends
+    ]
     return work.decode(np.concatenate(between))
 
 
@@ -108,8 +112,9 @@ def _unrounded(work: Work, latents: npt.NDArray[np.float32]) -> npt.NDArray[np.f
     """E(G(z)) in floating point: no image has been made of G(z)."""
     pair = work.subject.pair
     assert pair is not None
+    encoder, generator = told(pair.encoder, None), told(pair.generator, None)
     parts = [
-        pair.encoder(pair.generator(torch.from_numpy(latents[i : i + ROWS])))
+        encoder(generator(torch.from_numpy(latents[i : i + ROWS])))
         for i in range(0, len(latents), ROWS)
     ]
     return torch.cat(parts).numpy()

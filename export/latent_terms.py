@@ -27,6 +27,7 @@ from onnx import TensorProto, helper, numpy_helper
 from scipy.spatial.distance import cdist
 from sklearn.covariance import LedoitWolf
 
+from serving import labels
 from serving.bundle import Bundle
 
 Floats = npt.NDArray[np.float64]
@@ -199,5 +200,7 @@ def _inner(file: Path, tensor: onnx.ValueInfoProto, images: Array) -> Array:
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
-    found: Array = session.run(None, {session.get_inputs()[0].name: images})[0]
+    names = [each.name for each in session.get_inputs()]
+    given = (images, labels.unknown(len(images)))  # labels, where the graph wants them
+    found: Array = session.run(None, dict(zip(names, given, strict=False)))[0]
     return found

@@ -24,13 +24,14 @@ def to_onnx(graph: Graph, pair: Pair) -> onnx.ModelProto:
     The batch axis of every input and output is free.  An example of two rows is traced, since
     torch takes a batch of one for a constant.
     """
+    given = example(graph, pair, 2)
     try:
         with _quiet():
             program = torch.onnx.export(
                 graph,
-                (example(graph, pair, 2),),
+                given,
                 dynamo=True,
-                dynamic_shapes=({0: BATCH_AXIS},),
+                dynamic_shapes=tuple({0: BATCH_AXIS} for _ in given),
                 input_names=list(graph.inputs),
                 output_names=list(graph.outputs),
                 opset_version=OPSET,
@@ -61,6 +62,8 @@ def _quiet() -> Iterator[None]:
             warnings.filterwarnings(
                 "ignore", message=r"`isinstance\(treespec, LeafSpec\)`", category=FutureWarning
             )
+            # of a second input with as many rows as the first
+            warnings.filterwarnings("ignore", message="# The axis name: N will not be used")
             yield
     finally:
         log.setLevel(level)

@@ -53,10 +53,10 @@ class OutputError:
         return f"{self.graph}'s {self.output} by {by}"
 
 
-def expected(graph: Graph, rows: Array) -> list[Array]:
-    """What torch answers, in the order of `graph.outputs`."""
+def expected(graph: Graph, *given: Array) -> list[Array]:
+    """What torch answers to these inputs, in the order of `graph.outputs`."""
     with torch.no_grad():
-        outputs = graph(torch.from_numpy(rows))
+        outputs = graph(*map(torch.from_numpy, given))
     return [o.numpy() for o in (outputs if isinstance(outputs, tuple) else (outputs,))]
 
 
@@ -67,12 +67,8 @@ def measure(bundle: Bundle, pair: Pair, graphs: Mapping[str, Graph]) -> list[Out
     try:
         for name, graph in graphs.items():
             for batch in BATCHES:
-                given = (
-                    probes.latents(pair, batch, seed=batch)
-                    if graph.inputs == ("latents",)
-                    else probes.items(pair, batch, seed=batch)
-                )
-                pairs = zip(expected(graph, given), engine.run(name, [given]), strict=True)
+                given = probes.given(graph, pair, batch, seed=batch)
+                pairs = zip(expected(graph, *given), engine.run(name, given), strict=True)
                 for output, (wanted, got) in zip(graph.outputs, pairs, strict=True):
                     key = name, output
                     errors = np.array(_largest_errors(output, wanted, got))

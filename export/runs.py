@@ -25,6 +25,8 @@ def pair_of(trained: TrainedPair) -> Pair:
         shape=tuple(shape),
         latent=model.latent,
         prior=model.prior,
+        categorical=model.categorical,
+        classes=model.classes,
     )
 
 
@@ -39,7 +41,8 @@ def facts_of(trained: TrainedPair, *, command: str) -> dict[str, Any]:
     config, found = trained.config.to_dict(), trained.found
     config["data"]["path"] = name_of(config["data"]["path"])
     kept = ("items", "held_out", "device", "torch", "fingerprint")
-    return {
+    named = {"classes": list(found["classes"])} if trained.config.model.classes else {}
+    return named | {
         "pairing": trained.config.model.pairing,
         "objective": trained.config.model.objective,
         "training": {

@@ -20,8 +20,9 @@ from export.watching import Silent
 from models import networks
 from models.config import Config
 from models.errors import ModelError
+from models.networks.labelled import told
 from models.training.checkpoint import load_pair, read_config
-from serving import bundle
+from serving import bundle, labels
 from serving.bundle import MANIFEST, Bundle, Prior
 from serving.engine import Engine
 from serving.images import ImageSpec
@@ -33,7 +34,10 @@ ROWS: Final = 128  # items per call: larger batches leave the cache
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Subject:
-    """A pair of networks that answers, and what is known of it."""
+    """A pair of networks that answers, and what is known of it.
+
+    One that is conditional answers as where nobody knows the labels.
+    """
 
     kind: str  # "run" or "bundle"
     title: str  # how the report calls it
@@ -42,6 +46,7 @@ class Subject:
     spec: ImageSpec
     latent: int  # Z
     prior: Prior
+    categorical: int  # of Z; 0 but for a mixed prior
     terms: tuple[str, ...]
     default_term: str
     config: Config | None  # of the training, where it is known
@@ -68,7 +73,7 @@ class Subject:
             return None
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return networks.build_encoder(self.config.model)
+            return told(networks.build_encoder(self.config.model), None)
 
 
 def open_subject(path: Path) -> Subject:
@@ -101,12 +106,15 @@ def _run(path: Path) -> Subject:
         spec=ImageSpec(height=height, width=width, channels=channels, **preprocess_of(trained)),
         latent=pair.latent,
         prior=pair.prior,
+        categorical=pair.categorical,
         terms=graphs.score_terms(pair),
         default_term=graphs.default_term(pair),
         config=config,
         fingerprint=found.get("fingerprint"),
         hashes=trained_on.of_run(path),
-        answer=lambda graph, rows: parity.expected(built[graph], rows),
+        answer=lambda graph, rows: parity.expected(
+            built[graph], rows, *([labels.unknown(len(rows))] if pair.classes else [])
+        ),
         pair=pair,
     )
 
@@ -126,12 +134,13 @@ def _bundle(path: Path) -> Subject:
         spec=manifest.image,
         latent=manifest.latent.size,
         prior=manifest.latent.prior,
+        categorical=manifest.latent.categorical,
         terms=manifest.score.terms,
         default_term=manifest.score.default,
         config=_config_in(training),
         fingerprint=training.get("fingerprint"),
         hashes=trained_on.of_bundle(opened),
-        answer=lambda graph, rows: engine.run(graph, [rows]),
+        answer=lambda graph, rows: engine.run(graph, labels.completed(manifest, graph, (rows,))),
         opened=opened,
     )
 

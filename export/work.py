@@ -38,7 +38,15 @@ class Work:
 
     def latents(self, count: int) -> npt.NDArray[np.float32]:
         """Draws of the prior, as the server draws them for this seed."""
-        return sample(self.seed, count, self.subject.latent, self.subject.prior)
+        subject = self.subject
+        return sample(
+            self.seed, count, subject.latent, subject.prior, categorical=subject.categorical
+        )
+
+    @property
+    def free(self) -> npt.NDArray[np.float32]:
+        """The codes of the test part without categories, [N, Z or less]."""
+        return self.codes[:, : self.subject.latent - self.subject.categorical]
 
     def samples(self, count: int) -> Images:
         """The images that the server gives for this seed."""

@@ -50,6 +50,8 @@ class ModelConfig:
     vector: int | None = None  # D, for data without pixels
     latent: int = 64  # Z
     prior: Prior = "normal"
+    categorical: int = 0  # the last so many of Z are 1 for one category, 0 for others; 0: none
+    classes: int = 0  # whose label E, G and critics are told; 0: the model is not conditional
     width: int = 64  # channels of the layer next to the image; units of an mlp's layers
     upsampling: Upsampling = "transposed"  # of dcgan's G; see its module
     critic_width: int = 0  # the same of the critics; 0: as width
@@ -67,6 +69,11 @@ class ModelConfig:
         _require(self.image is None or min(self.image) > 0, "model.image must be positive")
         _require(self.vector is None or self.vector > 0, "model.vector must be positive")
         _require(self.latent > 0, f"model.latent must be positive, got {self.latent}")
+        _require(
+            self.categorical == 0 or 2 <= self.categorical < self.latent,
+            f"model.categorical must be 0, or 2 or more and below model.latent ({self.latent})",
+        )
+        _require(self.classes != 1 and self.classes >= 0, "model.classes must be 0, or 2 or more")
         _require(self.width > 0, f"model.width must be positive, got {self.width}")
         _require(self.critic_width >= 0, "model.critic_width must be 0 (as width) or more")
 
@@ -99,6 +106,7 @@ class TrainConfig:
     checkpoint_every: int = 1000
     polish: int = 0  # last steps, in which E learns by residuals while G and critics are frozen
     polish_feature: float = 1.0  # in them: of the error in a critic's features; that in x weighs 1
+    unlabelled: float = 0.1  # share of a conditional model's items that go without their label
     keep: int = 2  # newest checkpoints kept
 
     def __post_init__(self) -> None:
@@ -117,6 +125,7 @@ class TrainConfig:
             f"train.polish must leave steps to what is polished: 0..{self.steps - 1}, "
             f"got {self.polish}",
         )
+        _require(0 < self.unlabelled < 1, "train.unlabelled must be above 0 and below 1")
         _require(self.polish_feature >= 0, "train.polish_feature must not be negative")
         _require(0 <= self.seed < 2**63, "train.seed must be in 0 .. 2^63 - 1")
 

@@ -20,7 +20,6 @@ from serving.errors import BundleError, DeviceError
 from serving.offline import encode, interpolate, reconstruct, sample, score
 from serving.session import Wrong
 from serving.settings import BUNDLES, CHOICES, VARIABLES, BadSetting, Settings
-from serving.verbs import check_inputs
 
 __all__ = ["encode", "interpolate", "reconstruct", "sample", "score", "serve"]
 
@@ -142,9 +141,7 @@ def _usable(folder: Path, settings: Settings) -> list[Bundle]:
     try:
         for name, version, path in find_bundles(folder):
             try:
-                bundle = read(path, name=name, version=version)
-                check_inputs(bundle)
-                usable.append(bundle)
+                usable.append(read(path, name=name, version=version))
             except BundleError as error:
                 broken.append(str(error))
     except BundleError as error:

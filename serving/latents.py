@@ -28,19 +28,30 @@ def draw_seed() -> int:
 
 
 def sample(
-    seed: int, n: int, size: int, prior: Prior, *, truncation: float = 1.0, start: int = 0
+    seed: int,
+    n: int,
+    size: int,
+    prior: Prior,
+    *,
+    categorical: int = 0,
+    truncation: float = 1.0,
+    start: int = 0,
 ) -> Codes:
     """Codes [n, Z] from the prior: row i is number start + i of the seed's endless sequence.
 
     Row i is `np.random.Generator(np.random.Philox(key=[seed, start + i]))`'s first Z numbers:
     `standard_normal(Z, float32)`, or `2 * random(Z, float32) - 1`; then times `truncation`.
+    Of a mixed prior with K categories these are the first Z - K numbers; then `integers(K)` says
+    which of the last K is 1, the others being 0.
 
     Args:
         seed: 0 .. 2^63 - 1.
         n: How many.
         size: Z.
         prior: "normal", or "uniform" on [-1, 1).
+        categorical: K; 0 for a prior that is not mixed.
         truncation: psi in (0, 1]; below 1 codes lie closer to 0, images are tamer and more alike.
+            A category stays what it is.
         start: The number of the first, so that a long sequence can be drawn in pieces.
     Raises:
         Unprocessable: a value is out of its range.
@@ -50,7 +61,8 @@ def sample(
         raise Unprocessable(f"truncation must be above 0 and at most 1, got {truncation:g}")
     if n < 0 or start < 0:
         raise Unprocessable(f"n and start must be at least 0, got {n} and {start}")
-    codes = np.empty((n, size), np.float32)
+    codes = np.empty((n, size - categorical), np.float32)
+    categories = np.zeros((n, categorical), np.float32)
     # One generator, keyed anew for each row: four times as fast as a new one, the same numbers.
     bits = np.random.Philox(key=0)
     random, state = np.random.Generator(bits), bits.state
@@ -61,14 +73,23 @@ def sample(
             random.standard_normal(out=codes[i], dtype=np.float32)
         else:
             random.random(out=codes[i], dtype=np.float32)
+        if categorical:
+            categories[i, random.integers(categorical)] = 1
     if prior == "uniform":
         codes *= 2
         codes -= 1
     codes *= np.float32(truncation)
-    return codes
+    return np.concatenate([codes, categories], axis=1) if categorical else codes
 
 
-def path(waypoints: Codes, frames: int, path: Path = "slerp", prior: Prior = "normal") -> Codes:
+def path(
+    waypoints: Codes,
+    frames: int,
+    path: Path = "slerp",
+    prior: Prior = "normal",
+    *,
+    categorical: int = 0,
+) -> Codes:
     """Codes along the way from waypoint to waypoint: [(K - 1) * (frames - 1) + 1, Z].
 
     Each leg has `frames` codes, both ends included; a waypoint between two legs appears once.
@@ -79,6 +100,7 @@ def path(waypoints: Codes, frames: int, path: Path = "slerp", prior: Prior = "no
         frames: Codes per leg, at least 2.
         path: "slerp" or "lerp".
         prior: Under a uniform prior the way is always straight: no shell is denser than another.
+        categorical: So many last numbers are shares of categories: between them it is straight too.
     Raises:
         Unprocessable: fewer than 2 waypoints or frames, or an unknown path.
     """
@@ -90,7 +112,11 @@ def path(waypoints: Codes, frames: int, path: Path = "slerp", prior: Prior = "no
         raise Unprocessable(f"path must be one of {', '.join(get_args(Path))}, got {path!r}")
     between = slerp if path == "slerp" and prior == "normal" else lerp
     steps = np.linspace(0, 1, frames)[:-1]
-    legs = [between(a, b, steps) for a, b in pairwise(waypoints)]
+    cut = waypoints.shape[1] - categorical
+    legs = [
+        np.concatenate([between(a[:cut], b[:cut], steps), lerp(a[cut:], b[cut:], steps)], axis=1)
+        for a, b in pairwise(waypoints)
+    ]
     return np.concatenate([*legs, waypoints[-1:]], dtype=np.float32)
 
 
@@ -122,15 +148,21 @@ def slerp(a: Codes, b: Codes, steps: npt.ArrayLike) -> Codes:
     return (((1 - t) * lengths[0] + t * lengths[1]) * directions).astype(np.float32)
 
 
-def vary(z: Codes, n: int, strength: float, seed: int, prior: Prior) -> Codes:
+def vary(
+    z: Codes, n: int, strength: float, seed: int, prior: Prior, *, categorical: int = 0
+) -> Codes:
     """Codes [n, Z] around z [Z]: z + strength * epsilon, with epsilon from the prior.
 
     Under a normal prior each is brought back to the norm of z, so that it is as likely as z; under
-    a uniform one it is clipped to [-1, 1].  Row i depends on z, strength and (seed, i) alone.
+    a uniform one it is clipped to [-1, 1].  The last `categorical` numbers, shares of categories,
+    stay as they are.  Row i depends on z, strength and (seed, i) alone.
     Raises Unprocessable if strength or seed is out of its range.
     """
     if not 0 <= strength <= MAX_STRENGTH:
         raise Unprocessable(f"strength must be from 0 to {MAX_STRENGTH:g}, got {strength:g}")
+    if categorical:
+        free = vary(z[:-categorical], n, strength, seed, prior)
+        return np.concatenate([free, np.tile(z[-categorical:], (n, 1))], axis=1, dtype=np.float32)
     centre = np.asarray(z, np.float64)
     codes = centre + strength * sample(seed, n, len(centre), prior).astype(np.float64)
     if prior == "uniform":

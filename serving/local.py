@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from serving import images, store, verbs
+from serving import images, labels, store, verbs
 from serving.bundle import Bundle, Manifest, read
 from serving.engine import Device, Engine
 from serving.errors import ItemProblem, ServingError, Unprocessable
@@ -47,7 +47,6 @@ def open_bundle(
         NotInStore: the store has none of that name.
     """
     bundle = read(store.located(Path(path)))
-    verbs.check_inputs(bundle)
     return LocalPair(bundle, Engine(bundle, device=device, threads=threads))
 
 
@@ -57,7 +56,9 @@ class LocalPair:
     Images are what HTTP takes and more: a path, an encoded file's bytes, a PIL image, an array
     uint8 [h, w], [h, w, 3] ...; one of these or a sequence, or an array [N, H, W, C].  Whatever
     is not of the model's size is brought to it as the server does it.  Models of vectors take
-    float32 [N, D] in their place.  Parameters are those of HTTP, with its ranges and defaults.
+    float32 [N, D] in their place.  Parameters are those of HTTP, with its ranges and defaults;
+    those of all verbs of a conditional model are `label`, and but for morphs and variations
+    `labels`.
 
     Every verb raises ServingError, whose `items` name what is no good.
     """
@@ -76,14 +77,15 @@ class LocalPair:
         """What it computes on: cpu or cuda."""
         return self._engine.device
 
-    def encode(self, items: Picture | Sequence[Picture]) -> Floats:
+    def encode(self, items: Picture | Sequence[Picture], **parameters: Any) -> Floats:
         """E(x), [N, Z]."""
-        latents: Floats = self._ask("encode", self.rows(items), {}).latents
+        latents: Floats = self._ask("encode", self.rows(items), parameters).latents
         return latents
 
-    def decode(self, latents: npt.ArrayLike) -> Array:
+    def decode(self, latents: npt.ArrayLike, **parameters: Any) -> Array:
         """G(z) of latents [N, Z]: uint8 [N, H, W, C], or vectors."""
-        return self._made("decode", self._vectors(latents, self.manifest.latent.size), {})
+        rows = self._vectors(latents, self.manifest.latent.size)
+        return self._made("decode", rows, parameters)
 
     def reconstruct(self, items: Picture | Sequence[Picture], **parameters: Any) -> Reconstructed:
         """G(E(x)) as `items`, with `latents` [N, Z] and the mean difference `l1` [N]."""
@@ -193,6 +195,7 @@ class LocalPair:
     def _ask(self, verb: str, rows: Array | None, parameters: dict[str, Any]) -> Any:
         given = [Given(k, v, text=False) for k, v in parameters.items() if v is not None]
         values = parse([one for one in known(verb) if one.name not in _OF_FILES], given)
+        values["label"] = labels.numbered(self.manifest, values)
         return _finished(verbs.call(verb, self._runner, self.manifest, rows, values))
 
 
@@ -205,7 +208,9 @@ class _DirectRunner:
 
     async def run(self, graph: str, *inputs: Array) -> Answer:
         """The graph's outputs for all rows."""
-        verbs.check_graph(self._engine.bundle.manifest, graph)
+        manifest = self._engine.bundle.manifest
+        verbs.check_graph(manifest, graph)
+        inputs = labels.completed(manifest, graph, inputs)
         begin = time.monotonic()
         chunks = [
             [array[start : start + self._chunk] for array in inputs]

@@ -22,11 +22,12 @@ FORMAT: Final = 1
 
 Prior: TypeAlias = Literal["normal", "uniform"]
 _Tensor: TypeAlias = tuple[str, tuple[int | str, ...]]  # dtype, shape
+_LABELS: Final[_Tensor] = ("int64", (BATCH,))
 _IMAGE: Final = ("height", "width", "channels")
 _PREPROCESS: Final = ("fit", "filter", "background")
 _KNOWN: Final = (
     "format", "name", "version", "image", "preprocess", "vector", "latent", "graphs", "weights",
-    "score", "created",
+    "score", "created", "classes",
 )  # fmt: skip
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
@@ -56,19 +57,31 @@ class LatentSpec:
 
     size: int  # Z
     prior: Prior
+    categorical: int = 0  # of a mixed prior: so many last numbers are shares of categories
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, value: object, where: str) -> Self:
         fields = Fields(value, where)
+        size = fields.count("size")
+        categorical = fields.count("categorical") if "categorical" in fields else 0
+        if categorical >= size:
+            raise BundleError(f"{where}.categorical must be below {where}.size, got {categorical}")
         return cls(
-            size=fields.count("size"),
+            size=size,
             prior=cast(Prior, fields.choice("prior", ("normal", "uniform"))),
-            extra=fields.others("size", "prior"),
+            categorical=categorical,
+            extra=fields.others("size", "prior", "categorical"),
         )
 
+    @property
+    def free(self) -> int:
+        """How many numbers are no category's."""
+        return self.size - self.categorical
+
     def to_dict(self) -> Json:
-        return {"size": self.size, "prior": self.prior, **self.extra}
+        mixed = {"categorical": self.categorical} if self.categorical else {}
+        return {"size": self.size, "prior": self.prior, **mixed, **self.extra}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,6 +132,7 @@ class Manifest:
     image: ImageSpec | None = None  # "image" and "preprocess" together
     vector: VectorSpec | None = None
     weights: FileInfo | None = None
+    classes: tuple[str, ...] = ()  # of a conditional model: what its graphs' labels number
     extra: Mapping[str, Any] = field(default_factory=dict)  # every other key, as it was written
     format: int = FORMAT
 
@@ -140,6 +154,7 @@ class Manifest:
             image=_parse_image(fields) if "image" in fields else None,
             vector=VectorSpec.parse(fields["vector"], "vector") if "vector" in fields else None,
             weights=FileInfo.parse(fields["weights"], "weights") if "weights" in fields else None,
+            classes=_parse_classes(fields.list("classes", [])),
             extra=fields.others(*_KNOWN),
         )
         _check(manifest)
@@ -168,8 +183,16 @@ class Manifest:
         written["graphs"] = {name: graph.to_dict() for name, graph in self.graphs.items()}
         if self.weights is not None:
             written["weights"] = self.weights.to_dict()
+        if self.classes:
+            written["classes"] = list(self.classes)
         written |= {"score": self.score.to_dict(), "created": self.created}
         return written | dict(self.extra)
+
+
+def _parse_classes(names: Sequence[Any]) -> tuple[str, ...]:
+    if not all(isinstance(name, str) and name for name in names) or len({*names}) < len(names):
+        raise BundleError("classes must be different names")
+    return tuple(names)
 
 
 def _parse_image(fields: Fields) -> ImageSpec:
@@ -191,6 +214,9 @@ def _check(manifest: Manifest) -> None:
     if manifest.image is not None and manifest.vector is not None:
         raise BundleError("image and vector are both there; a model takes one of them")
     signatures = _signatures(manifest)
+    decode = manifest.graphs.get("decode")
+    if manifest.classes and decode is not None and len(decode.inputs) == 1:
+        raise BundleError("there are classes, but graphs.decode takes no labels")
     if not signatures.keys() & manifest.graphs.keys():
         raise BundleError(f"graphs has none of {', '.join(signatures)}")
     for name, graph in manifest.graphs.items():
@@ -198,6 +224,10 @@ def _check(manifest: Manifest) -> None:
             raise BundleError(f"graphs has {name!r}, which is no name like {NAME.pattern}")
         inputs, outputs = signatures.get(name, ([], []))
         _check_side(f"graphs.{name}.inputs", inputs, graph.inputs)
+        if not graph.inputs:
+            raise BundleError(f"graphs.{name}.inputs is empty")
+        if name in signatures:
+            _check_labels(f"graphs.{name}", graph.inputs[1:], conditional=bool(manifest.classes))
         _check_side(f"graphs.{name}.outputs", outputs, graph.outputs)
 
 
@@ -205,6 +235,17 @@ def _check_side(where: str, wanted: list[_Tensor], tensors: Sequence[TensorInfo]
     found = [(tensor.dtype, tensor.shape) for tensor in tensors]
     if found[: len(wanted)] != wanted:  # more may follow: labels, say
         raise BundleError(f"{where} must be {_signed(wanted)}, got {_signed(found)}")
+
+
+def _check_labels(where: str, more: Sequence[TensorInfo], *, conditional: bool) -> None:
+    """Raises BundleError for a graph that takes more than rows and, of classes, their labels."""
+    if not more:
+        return
+    if [(tensor.dtype, tensor.shape) for tensor in more] != [_LABELS]:
+        names = ", ".join(tensor.name for tensor in more)
+        raise BundleError(f"{where} wants more than rows and labels, {_signed([_LABELS])}: {names}")
+    if not conditional:
+        raise BundleError(f"{where} takes labels, but there are no classes")
 
 
 def _signatures(manifest: Manifest) -> dict[str, tuple[list[_Tensor], list[_Tensor]]]:

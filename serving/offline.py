@@ -59,6 +59,9 @@ def _parameter(verb: str, name: str) -> _Decorator:
 _images = click.argument(
     "images", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path)
 )
+_label = click.option(
+    "--label", metavar="CLASS", help="Of a conditional model: the class, by name or number."
+)
 _figures = click.option(
     "--out", type=click.Path(path_type=Path), help=f"File to write: {' '.join(files.FIGURES)}."
 )
@@ -104,6 +107,7 @@ def _run_in_bulk(verb: str, *arguments: Any, **options: Any) -> None:
 @_json
 @_ray
 @_verbose
+@_label
 def encode(
     bundle: Path,
     images: tuple[Path, ...],
@@ -112,6 +116,7 @@ def encode(
     as_json: bool,
     ray: str | None,
     verbose: bool,
+    label: str | None,
 ) -> None:
     """Write the latents of IMAGES, which are files or folders.
 
@@ -124,12 +129,16 @@ def encode(
         biject encode my-models/digits/1 millions --out latents.parquet
     """
     if _in_bulk(out, ray, verbose=verbose, as_json=as_json):
-        _run_in_bulk("encode", bundle, images, {}, device=device, out=out, ray=ray, verbose=verbose)
+        asked = {"label": label}
+        _run_in_bulk(
+            "encode", bundle, images, asked, device=device, out=out, ray=ray, verbose=verbose
+        )
         return
     with session(bundle, device) as here:
         here.check_figures(out, as_json=as_json)
+        told = here.label(label)
         source = here.source(images)
-        latents = np.concatenate([here.pair.encode(block) for block in source])
+        latents = np.concatenate([here.pair.encode(block, label=told) for block in source])
         columns = {f"z{i}": latents[:, i] for i in range(latents.shape[1])}
         figures = Figures(
             name="latents",
@@ -148,6 +157,7 @@ def encode(
 @_parameter("score", "fpr")
 @_ray
 @_verbose
+@_label
 def score(
     bundle: Path,
     images: tuple[Path, ...],
@@ -158,6 +168,7 @@ def score(
     fpr: float,
     ray: str | None,
     verbose: bool,
+    label: str | None,
 ) -> None:
     """Write how abnormal IMAGES are: higher is more abnormal.
 
@@ -166,18 +177,19 @@ def score(
         biject score my-models/digits/1 photos --out scores.csv
     """
     if _in_bulk(out, ray, verbose=verbose, as_json=as_json):
-        asked = {"by": by, "fpr": fpr}
+        asked = {"by": by, "fpr": fpr, "label": label}
         _run_in_bulk(
             "score", bundle, images, asked, device=device, out=out, ray=ray, verbose=verbose
         )
         return
     with session(bundle, device) as here:
         here.check_figures(out, as_json=as_json)
+        told = here.label(label)
         terms = here.manifest.score.terms
         if by is not None and by not in terms:
             raise Wrong(f"--by must be one of {', '.join(terms)}, got {by!r}")
         source = here.source(images)
-        parts = [here.pair.score(block, by=by, fpr=fpr) for block in source]
+        parts = [here.pair.score(block, by=by, fpr=fpr, label=told) for block in source]
         here.give(_score_figures(here, source.names, parts), out, as_json=as_json)
         if parts[0].verdict.note:
             click.echo(parts[0].verdict.note, err=True)
@@ -213,6 +225,7 @@ def _score_figures(here: Session, names: list[str], parts: list[Scored]) -> Figu
 @_parameter("reconstruct", "refine")
 @_ray
 @_verbose
+@_label
 def reconstruct(
     bundle: Path,
     images: tuple[Path, ...],
@@ -221,6 +234,7 @@ def reconstruct(
     refine: int,
     ray: str | None,
     verbose: bool,
+    label: str | None,
 ) -> None:
     """Write G(E(x)) of IMAGES.
 
@@ -229,15 +243,16 @@ def reconstruct(
         biject reconstruct my-models/digits/1 photos --out back.png
     """
     if _in_bulk(out, ray, verbose=verbose):
-        asked = {"refine": refine}
+        asked = {"refine": refine, "label": label}
         _run_in_bulk(
             "reconstruct", bundle, images, asked, device=device, out=out, ray=ray, verbose=verbose
         )
         return
     with session(bundle, device) as here:
         here.check_pictures(out)
+        told = here.label(label)
         source = here.source(images)
-        made = [here.pair.reconstruct(block, refine=refine).items for block in source]
+        made = [here.pair.reconstruct(block, refine=refine, label=told).items for block in source]
         here.draw(np.concatenate(made), out, names=source.names)
 
 
@@ -246,8 +261,15 @@ def reconstruct(
 @click.option("-n", "count", type=click.IntRange(1), default=64, show_default=True)
 @_parameter("sample", "seed")
 @_parameter("sample", "truncation")
+@_label
 def sample(
-    bundle: Path, device: Device, out: Path, count: int, seed: int | None, truncation: float
+    bundle: Path,
+    device: Device,
+    out: Path,
+    count: int,
+    seed: int | None,
+    truncation: float,
+    label: str | None,
 ) -> None:
     """Write images drawn from the model.
 
@@ -257,8 +279,10 @@ def sample(
     """
     with session(bundle, device) as here:
         here.check_pictures(out)
+        told = here.label(label)
         seed = draw_seed() if seed is None else seed
-        here.draw(here.pair.sample(count, seed=seed, truncation=truncation), out)
+        made = here.pair.sample(count, seed=seed, truncation=truncation, label=told)
+        here.draw(made, out)
         click.echo(f"seed: {seed}")
 
 
@@ -269,6 +293,7 @@ def sample(
 @_parameter("interpolate", "path")
 @_parameter("interpolate", "exact")
 @_parameter("interpolate", "fps")
+@_label
 def interpolate(
     bundle: Path,
     images: tuple[Path, ...],
@@ -278,6 +303,7 @@ def interpolate(
     path: Any,
     exact: bool,
     fps: float,
+    label: str | None,
 ) -> None:
     """Write a morph through IMAGES.
 
@@ -287,8 +313,9 @@ def interpolate(
     """
     with session(bundle, device) as here:
         here.check_pictures(out)
+        told = here.label(label)
         rows = np.concatenate(list(here.source(images)))
         if len(rows) < 2:
             raise Wrong(f"a morph needs at least 2 images, got {len(rows)}")
-        morph = here.pair.interpolate(rows, frames=frames, path=path, exact=exact)
+        morph = here.pair.interpolate(rows, frames=frames, path=path, exact=exact, label=told)
         here.draw(morph, out, moving=True, fps=fps)

@@ -14,7 +14,6 @@ from serving.errors import BundleError, DeviceError, NotFound, NotReady
 from serving.model import Loaded, Model
 from serving.opening import OnBatch, opened
 from serving.settings import Settings
-from serving.verbs import check_inputs
 
 UNWANTED: Final = "an administrator unloaded it"
 NEW: Final = "an administrator is to load it"
@@ -195,7 +194,6 @@ class Registry:
         """The model's bundle, every file checked; None, and the model failed, if it is no good."""
         with self._reported(model):
             bundle = read(model.path, name=model.name, version=model.version)
-            check_inputs(bundle)
             model.bundle = bundle
             return bundle
         return None

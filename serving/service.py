@@ -33,6 +33,7 @@ DEPLOYMENT: Final = Deployment(SETTINGS, crew=workers.crew(SETTINGS.workers))
 _NATIVE: Final = Native(DEPLOYMENT)
 _OTHERS: Final = ("bentoml", "uvicorn.error")  # loggers in a worker, beside our own
 Json = dict[str, Any]
+Label = str | int  # of a class: its name, or its number
 
 
 @bentoml.service(
@@ -67,22 +68,40 @@ class Biject:
 
     @bentoml.api
     async def encode(
-        self, images: list[str], encoding_format: str | None = "float", model: str = "default"
+        self,
+        images: list[str],
+        encoding_format: str | None = "float",
+        label: Label | None = None,
+        labels: list[Label] | None = None,
+        model: str = "default",
     ) -> Json:
         """E(x): `latents`, one list per image, or base64 of little-endian float32."""
-        return await _answer("encode", model, images, encoding_format=encoding_format)
+        told = {"label": label, "labels": labels}
+        return await _answer("encode", model, images, encoding_format=encoding_format, **told)
 
     @bentoml.api
-    async def decode(self, latents: list[list[float]], model: str = "default") -> Json:
+    async def decode(
+        self,
+        latents: list[list[float]],
+        label: Label | None = None,
+        labels: list[Label] | None = None,
+        model: str = "default",
+    ) -> Json:
         """G(z): `images` as PNG data URIs."""
-        return await _answer("decode", model, latents)
+        return await _answer("decode", model, latents, label=label, labels=labels)
 
     @bentoml.api
     async def reconstruct(
-        self, images: list[str], refine: int | None = 0, model: str = "default"
+        self,
+        images: list[str],
+        refine: int | None = 0,
+        label: Label | None = None,
+        labels: list[Label] | None = None,
+        model: str = "default",
     ) -> Json:
         """G(E(x)): `images`, their `latents`, and the mean difference `l1` of each."""
-        return await _answer("reconstruct", model, images, refine=refine)
+        told = {"label": label, "labels": labels}
+        return await _answer("reconstruct", model, images, refine=refine, **told)
 
     @bentoml.api
     async def score(
@@ -91,10 +110,13 @@ class Biject:
         by: str | None = None,
         fpr: float | None = FPR,
         heatmap: str | None = "none",
+        label: Label | None = None,
+        labels: list[Label] | None = None,
         model: str = "default",
     ) -> Json:
         """How abnormal each image is: `results`, `threshold`, `by`."""
-        return await _answer("score", model, images, by=by, fpr=fpr, heatmap=heatmap)
+        told = {"label": label, "labels": labels}
+        return await _answer("score", model, images, by=by, fpr=fpr, heatmap=heatmap, **told)
 
     @bentoml.api
     async def interpolate(
@@ -103,10 +125,12 @@ class Biject:
         frames: int | None = FRAMES,
         path: str | None = "slerp",
         exact: bool | None = False,
+        label: Label | None = None,
         model: str = "default",
     ) -> Json:
         """A morph through the given images: the frames as `images`."""
-        return await _answer("interpolate", model, images, frames=frames, path=path, exact=exact)
+        way = {"frames": frames, "path": path, "exact": exact}
+        return await _answer("interpolate", model, images, **way, label=label)
 
     @bentoml.api
     async def sample(
@@ -114,10 +138,13 @@ class Biject:
         n: int | None = 1,
         seed: int | None = None,
         truncation: float | None = 1.0,
+        label: Label | None = None,
+        labels: list[Label] | None = None,
         model: str = "default",
     ) -> Json:
         """`images` drawn from the prior, and the `seed` that draws them again."""
-        return await _answer("sample", model, (), n=n, seed=seed, truncation=truncation)
+        told = {"label": label, "labels": labels}
+        return await _answer("sample", model, (), n=n, seed=seed, truncation=truncation, **told)
 
     @bentoml.api
     async def vary(
@@ -126,10 +153,12 @@ class Biject:
         n: int | None = VARIATIONS,
         strength: float | None = STRENGTH,
         seed: int | None = None,
+        label: Label | None = None,
         model: str = "default",
     ) -> Json:
         """`images` near the given one, and the `seed` that makes them again."""
-        return await _answer("vary", model, images, n=n, strength=strength, seed=seed)
+        near = {"n": n, "strength": strength, "seed": seed}
+        return await _answer("vary", model, images, **near, label=label)
 
 
 def _worth_a_traceback(record: logging.LogRecord) -> bool:

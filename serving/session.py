@@ -5,12 +5,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 import numpy as np
 
-from serving import files
+from serving import files, labels
 from serving.bundle import MANIFEST, Manifest
 from serving.cores import usable_cores
 from serving.engine import Device
@@ -84,6 +84,13 @@ class Session:
     @property
     def ref(self) -> str:
         return f"{self.manifest.name}@{self.manifest.version}"
+
+    def label(self, given: str | None) -> Any:
+        """The number of the class that `--label` names.  Wrong if there is none."""
+        try:
+            return labels.numbered(self.manifest, {"label": given})
+        except ServingError as error:
+            raise Wrong(f"--label: {error.detail}") from error
 
     def source(self, paths: Sequence[Path]) -> Source:
         """The images in these files and folders.  Wrong if there are none to read."""

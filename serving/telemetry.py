@@ -245,7 +245,7 @@ class Metrics:
             watched = self._drifts.get(place)
             if watched is None or watched.manifest is not manifest:
                 watched = self._drifts[place] = _Watched(manifest, Drift(manifest.latent.prior))
-            watched.drift.watch(batch[0])
+            watched.drift.watch(batch[0][:, : manifest.latent.free])
 
     def judged(self, model: str, verdict: Verdict, failed: Container[int] = ()) -> None:
         """Count the images that were compared with the calibration's; those that `failed` were not.

@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
+from serving import labels, scoring
 from serving import latents as latent_space
-from serving import scoring
-from serving.bundle import Bundle, Manifest
-from serving.errors import BundleError, NotFound
+from serving.bundle import Manifest
+from serving.errors import NotFound
+from serving.labels import Label
 from serving.refining import aside, mean_difference, refined
 from serving.residuals import Residuals
 from serving.results import (
@@ -61,6 +62,7 @@ class Prepared(NamedTuple):
     rows: Array  # items or codes, one for each row of the answer
     usage: Usage = NOTHING  # so far
     seed: int | None = None  # what the codes were drawn with
+    label: Label = None  # of each row
     residuals: Residuals | None = None
 
 
@@ -164,8 +166,20 @@ async def call(
 async def prepare(
     verb: str, runner: Runner, manifest: Manifest, rows: Array | None, values: Mapping[str, Any]
 ) -> Prepared:
-    """The verb up to the point from which every row of its answer can be had by itself."""
+    """The verb up to the point from which every row of its answer can be had by itself.
+
+    The label among `values` is a number by now, or one of each row (`serving.labels.numbered`).
+    """
     own = {name: values[name] for name in _PARAMETERS[verb]}
+    label: Label = values.get("label")
+    labels.check_count(label, own["n"] if rows is None else len(rows))
+    prepared = await _prepared(verb, labels.telling(runner, label), manifest, rows, own)
+    return prepared._replace(label=label)
+
+
+async def _prepared(
+    verb: str, runner: Runner, manifest: Manifest, rows: Array | None, own: Mapping[str, Any]
+) -> Prepared:
     if rows is None:
         return await _draw(verb, manifest, own)
     match verb:
@@ -182,6 +196,7 @@ async def complete(
 ) -> Result:
     """The answer's rows from `start` to `stop`: all, unless told."""
     rows, own = prepared.rows[start:stop], prepared.values
+    runner = labels.telling(runner, labels.part(prepared.label, start, stop))
     match prepared.verb:
         case "encode":
             return await encode(runner, rows)
@@ -193,17 +208,6 @@ async def complete(
             return await score(runner, prepared.manifest, rows, **own)
         case _:
             return await _made(runner, prepared, start, stop)
-
-
-def check_inputs(bundle: Bundle) -> None:
-    """Raises BundleError, which names the file, for a graph that wants more than rows.
-
-    Those of conditional models want labels too, which no verb passes yet.
-    """
-    for name, graph in bundle.manifest.graphs.items():
-        if len(graph.inputs) != 1:
-            wanted = ", ".join(tensor.name for tensor in graph.inputs)
-            raise BundleError(f"{bundle.graph_file(name)}: it wants more than rows: {wanted}")
 
 
 def check_graph(manifest: Manifest, graph: str) -> None:
@@ -218,10 +222,17 @@ def check_graph(manifest: Manifest, graph: str) -> None:
 async def _draw(verb: str, manifest: Manifest, values: Mapping[str, Any]) -> Prepared:
     """Codes from the prior."""
     n, seed = values["n"], _seed(values)
-    size, prior = manifest.latent.size, manifest.latent.prior
+    latent = manifest.latent
     codes = await aside(
         n * 1024,  # a generator is keyed anew for each row
-        lambda: latent_space.sample(seed, n, size, prior, truncation=values["truncation"]),
+        lambda: latent_space.sample(
+            seed,
+            n,
+            latent.size,
+            latent.prior,
+            categorical=latent.categorical,
+            truncation=values["truncation"],
+        ),
     )
     return Prepared(verb=verb, manifest=manifest, values=values, rows=codes, seed=seed)
 
@@ -231,10 +242,12 @@ async def _disturb(
 ) -> Prepared:
     """Codes around that of one item."""
     n, seed, strength = values["n"], _seed(values), values["strength"]
-    encoded = await encode(runner, items)
+    encoded, latent = await encode(runner, items), manifest.latent
     codes = await aside(
         n * 1024,
-        lambda: latent_space.vary(encoded.latents[0], n, strength, seed, manifest.latent.prior),
+        lambda: latent_space.vary(
+            encoded.latents[0], n, strength, seed, latent.prior, categorical=latent.categorical
+        ),
     )
     return Prepared(
         verb=verb, manifest=manifest, values=values, rows=codes, usage=encoded.usage, seed=seed
@@ -252,11 +265,15 @@ async def _waypoints(
         residuals = Residuals.of(items, start.items, frames)
     else:
         start = await encode(runner, items)
+    latent = manifest.latent
+    codes = latent_space.path(
+        start.latents, frames, values["path"], latent.prior, categorical=latent.categorical
+    )
     return Prepared(
         verb=verb,
         manifest=manifest,
         values=values,
-        rows=latent_space.path(start.latents, frames, values["path"], manifest.latent.prior),
+        rows=codes,
         usage=start.usage,
         residuals=residuals,
     )

@@ -1,8 +1,10 @@
 """A model whose every answer can be worked out by hand, written with onnx.helper: no training.
 
 E gives the means of block x block pixels, scaled to [-1, 1] and flattened as [C, H / b, W / b];
-G repeats each number over its block and rounds.  `make_oracle` writes the bundle, with only what a
-manifest must have; the `oracle_*` functions give the same answers with numpy alone.
+G repeats each number over its block and rounds.  One that is told labels takes (label + 1) / 8 off
+its codes and adds it again: where none is known, -1, it answers as the other.  `make_oracle` writes
+the bundle, with only what a manifest must have; the `oracle_*` functions give the same answers with
+numpy alone.
 """
 
 import hashlib
@@ -20,7 +22,11 @@ Images = npt.NDArray[np.uint8]  # [N, H, W, C]
 Floats = npt.NDArray[np.float32]
 
 TERMS = ("l1", "l2", "l2s", "cycle")
-_DTYPES = {"uint8": TensorProto.UINT8, "float32": TensorProto.FLOAT}
+_DTYPES = {
+    "uint8": TensorProto.UINT8,
+    "float32": TensorProto.FLOAT,
+    "int64": TensorProto.INT64,
+}
 
 
 def make_oracle(
@@ -36,11 +42,13 @@ def make_oracle(
     preprocess: Mapping[str, Any] | None = None,
     calibration: Mapping[str, Sequence[float]] | None = None,
     default: str = "l1",
+    classes: Sequence[str] = (),
     extra: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write the bundle FOLDER/NAME/VERSION and return its path.
 
-    `calibration` holds sorted scores by term, `extra` more keys for the top of the manifest.
+    `calibration` holds sorted scores by term, `classes` make it conditional, `extra` are more keys
+    for the top of the manifest.
     """
     path = folder / name / str(version)
     path.mkdir(parents=True)
@@ -54,9 +62,10 @@ def make_oracle(
         "reconstruct": ({"images": pixels}, {"latents": codes, "reconstructions": pixels}),
         "score": ({"images": pixels}, {"terms": terms, "heat": heat}),
     }
+    told: dict[str, Any] = {"labels": ("int64", ["N"])} if classes else {}
     graphs = {}
-    for graph, (inputs, outputs) in signatures.items():
-        builder = _Builder(shape, block)
+    for graph, (rows, outputs) in signatures.items():
+        builder, inputs = _Builder(shape, block, told=bool(told)), rows | told
         getattr(builder, graph)()
         data = builder.model(inputs, outputs).SerializeToString()
         (path / f"{graph}.onnx").write_bytes(data)
@@ -81,6 +90,7 @@ def make_oracle(
         "graphs": graphs,
         "score": score,
         "created": 1_700_000_000,
+        **({"classes": list(classes)} if classes else {}),
     } | dict(extra or {})
     (path / "manifest.json").write_text(json.dumps(manifest, indent=1))
     return path
@@ -89,6 +99,13 @@ def make_oracle(
 class Scores(NamedTuple):
     terms: Floats  # [N, T], in the order of TERMS
     heat: Floats  # [N, H, W]
+
+
+def oracle_shift(labels: Sequence[int] | npt.NDArray[np.int64]) -> Floats:
+    """What labels [N] take off codes, [N, 1]."""
+    above = np.asarray(labels, np.float32)[:, np.newaxis] + np.float32(1)
+    shift: Floats = above / np.float32(8)
+    return shift
 
 
 def oracle_encode(images: Images, block: int = 2) -> Floats:
@@ -148,8 +165,8 @@ def _mean_3x3(d: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 class _Builder:
     """The nodes of one graph; every method reads tensors by name and returns the name it made."""
 
-    def __init__(self, shape: tuple[int, int, int], block: int) -> None:
-        self.shape, self.block = shape, block
+    def __init__(self, shape: tuple[int, int, int], block: int, *, told: bool = False) -> None:
+        self.shape, self.block, self.told = shape, block, told
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
 
@@ -197,12 +214,22 @@ class _Builder:
         side = [self.block, self.block]
         means = self.add("AveragePool", planes, kernel_shape=side, strides=side)
         scaled = self.add("Div", self.add("Flatten", means, axis=1), self.constant(127.5))
+        if self.told:
+            scaled = self.add("Sub", scaled, self.shift())
         return self.add("Sub", scaled, self.constant(1.0), out=out)
+
+    def shift(self) -> str:
+        """What the labels take off codes, [N, 1]."""
+        labels = self.add("Cast", "labels", to=TensorProto.FLOAT)
+        above = self.add("Div", self.add("Add", labels, self.constant(1.0)), self.constant(8.0))
+        return self.add("Reshape", above, self.constant([-1, 1], np.int64))
 
     def drawn(self, codes: str) -> str:
         """G of codes, as planes of whole numbers from 0 to 255."""
         height, width, channels = self.shape
         shape = [-1, channels, height // self.block, width // self.block]
+        if self.told:
+            codes = self.add("Add", codes, self.shift())
         unit = self.add("Add", codes, self.constant(1.0))
         small = self.add(
             "Reshape", self.add("Mul", unit, self.constant(127.5)), self.constant(shape, np.int64)

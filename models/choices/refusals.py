@@ -176,4 +176,14 @@ REFUSALS: Final = (
         sentence="smoothing leaves no distance between the labels of real and fake: keep 2 * "
         "weights.smoothing + weights.smoothing_real below 1",
     ),
+    Row(
+        holds=lambda c: c.config.model.stochastic and c.config.model.categorical,
+        sentence="{c.config.model.pairing} draws codes from normal distributions, and a category "
+        "has none: leave model.categorical out, or choose pairing bigan or aegan",
+    ),
+    Row(
+        holds=lambda c: c.config.model.classes and c.no_critic,
+        sentence="gmmn has no critic that could be told a label: leave model.classes out, or "
+        "choose a score objective",
+    ),
 )

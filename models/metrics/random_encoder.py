@@ -28,7 +28,7 @@ def with_fresh_statistics(encoder: nn.Module, images: Images) -> nn.Module:
     """
     encoder = copy.deepcopy(encoder)
     nothing = torch.empty(0)  # no draws, and no generator to see them
-    estimate_batchnorm(encoder, nn.Identity(), ((x, nothing) for x in _batches(images)))
+    estimate_batchnorm(encoder, nn.Identity(), ((x, nothing, None) for x in _batches(images)))
     return encoder
 
 

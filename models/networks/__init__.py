@@ -15,6 +15,7 @@ from models.networks.blocks import spectrally_normalised
 from models.networks.gaussian import PARTS, GaussianEncoder
 from models.networks.heads import SCORES, Autoencoder, Embedding, Head, Projections, Untouched
 from models.networks.joint import Critic, Identity, JointCritic, JointEmbedding, JointProjections
+from models.networks.labelled import SIZE, Labelled
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,7 +85,13 @@ def _of_images(
         return generator(image=_image(model), width=model.width, latent=model.latent, **own)
 
     return Family(
-        encoder=lambda m: encoder(image=_image(m), width=m.width, latent=m.latent, prior=m.prior),
+        encoder=lambda m: encoder(
+            image=_image(m),
+            width=m.width,
+            latent=m.latent,
+            prior=m.prior,
+            categorical=m.categorical,
+        ),
         generator=drawn,
         features=seen,
         decoder=lambda m: dcgan.ImageDecoder(image=_image(m), width=m.width, code=m.latent),
@@ -114,7 +121,11 @@ FAMILIES: Final[Mapping[str, Family]] = MappingProxyType(
         "aegan": _of_images(aegan.Encoder, aegan.Generator, aegan.ImageFeatures, _dense_features),
         "mlp": Family(
             encoder=lambda m: mlp.Encoder(
-                vector=_vector(m), width=m.width, latent=m.latent, prior=m.prior
+                vector=_vector(m),
+                width=m.width,
+                latent=m.latent,
+                prior=m.prior,
+                categorical=m.categorical,
             ),
             generator=_mlp_generator,
             features=_mlp_features,
@@ -135,23 +146,26 @@ def find(name: str) -> Family:
 
 def build_encoder(model: ModelConfig) -> nn.Module:
     """E with fresh weights; where `model.stochastic`, a GaussianEncoder."""
-    build = find(model.network).encoder
+    build, seen = find(model.network).encoder, _with_label(model)
     if model.stochastic:
-        encoder: nn.Module = GaussianEncoder(build(replace(model, latent=PARTS * model.latent)))
+        encoder: nn.Module = GaussianEncoder(build(replace(seen, latent=PARTS * model.latent)))
     else:
-        encoder = build(model)
-    return spectrally_normalised(encoder) if model.encoder_norm == "spectral" else encoder
+        encoder = build(seen)
+    if model.encoder_norm == "spectral":
+        spectrally_normalised(encoder)
+    return _labelled(encoder, model)
 
 
 def build_generator(model: ModelConfig) -> nn.Module:
     """G with fresh weights."""
-    return find(model.network).generator(model)
+    told = replace(model, latent=model.latent + SIZE) if model.classes else model
+    return _labelled(find(model.network).generator(told), model)
 
 
 def build_image_critic(model: ModelConfig) -> nn.Module:
     """A critic of x alone, [B, ...] to [B]."""
     model = _critics_own(model)
-    features = find(model.network).features(model)
+    features = find(model.network).features(_with_label(model))
     return _finished(Critic(*features, minibatch=model.critic_minibatch), model)
 
 
@@ -160,7 +174,8 @@ def build_latent_critic(model: ModelConfig) -> nn.Module:
     model = _critics_own(model)
     norm = model.latent_critic_norm
     own = model if norm == "same" else replace(model, critic_norm=norm)
-    return _finished(Critic(*find(model.network).code_features(model)), own)
+    told = replace(model, latent=model.latent + SIZE) if model.classes else model
+    return _finished(Critic(*find(model.network).code_features(told)), own)
 
 
 def build_image_pair_critic(model: ModelConfig) -> nn.Module:
@@ -171,7 +186,7 @@ def build_image_pair_critic(model: ModelConfig) -> nn.Module:
         doubled = replace(model, image=(height, breadth, 2 * channels))
     else:
         doubled = replace(model, vector=2 * _vector(model))
-    features = find(model.network).features(doubled)
+    features = find(model.network).features(_with_label(doubled))
     return _finished(Critic(*features, minibatch=model.critic_minibatch), model)
 
 
@@ -190,7 +205,7 @@ def build_joint_critic(model: ModelConfig, head: Head = SCORES) -> nn.Module:
 
 def _joint(model: ModelConfig, head: Head) -> nn.Module:
     family = find(model.network)
-    features, x_size = family.features(model)
+    features, x_size = family.features(_with_label(model))
     z_width, joint = family.joint_width(model)
     sizes: dict[str, int] = {"latent": model.latent, "width": z_width, "joint": joint}
     match head:
@@ -210,4 +225,20 @@ def _critics_own(model: ModelConfig) -> ModelConfig:
 
 
 def _finished(critic: nn.Module, model: ModelConfig) -> nn.Module:
-    return spectrally_normalised(critic) if model.critic_norm == "spectral" else critic
+    if model.critic_norm == "spectral":
+        spectrally_normalised(critic)
+    return _labelled(critic, model)
+
+
+def _with_label(model: ModelConfig) -> ModelConfig:
+    """The same model, whose items have their label beside them where it is conditional."""
+    if not model.classes:
+        return model
+    if model.image is None:
+        return replace(model, vector=_vector(model) + SIZE)
+    height, breadth, channels = model.image
+    return replace(model, image=(height, breadth, channels + SIZE))
+
+
+def _labelled(network: nn.Module, model: ModelConfig) -> nn.Module:
+    return Labelled(network, model.classes) if model.classes else network

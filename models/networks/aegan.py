@@ -77,11 +77,19 @@ def _downwards(
 class Encoder(nn.Module):
     """Images [B, C, H, W] in [-1, 1] to codes [B, Z] in the prior's support."""
 
-    def __init__(self, *, image: tuple[int, int, int], width: int, latent: int, prior: str) -> None:
+    def __init__(
+        self,
+        *,
+        image: tuple[int, int, int],
+        width: int,
+        latent: int,
+        prior: str,
+        categorical: int = 0,
+    ) -> None:
         super().__init__()
         sizes = _sizes(image, width)
         self.features, size = _downwards(sizes, width, kernel=4, activation=nn.ReLU())
-        self.head = nn.Sequential(nn.Linear(size, latent), Support(prior))
+        self.head = nn.Sequential(nn.Linear(size, latent), Support(prior, categorical))
         initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -13,14 +13,25 @@ class Support(nn.Module):
     A normal prior covers the real line, so its codes stay linear; a uniform(-1, 1) prior gets
     tanh.  An encoder that ends in tanh under a normal prior can never reach 32 % of the prior's
     mass in each dimension.
+
+    Of a mixed prior the last `categorical` numbers are which of so many categories, as shares that
+    add up to 1: a softmax (Makhzani et al. 2016, arXiv:1511.05644, section 5), where a draw of the
+    prior has a single 1.
     """
 
-    def __init__(self, prior: str) -> None:
+    def __init__(self, prior: str, categorical: int = 0) -> None:
         super().__init__()
         self.prior = prior
+        self.categorical = categorical
 
     def forward(self, z: Tensor) -> Tensor:
         """Codes [B, Z] inside the prior's support."""
+        if self.categorical:
+            free, shares = z[:, : -self.categorical], z[:, -self.categorical :]
+            return torch.cat([self._bounded(free), shares.softmax(dim=1)], dim=1)
+        return self._bounded(z)
+
+    def _bounded(self, z: Tensor) -> Tensor:
         return z.tanh() if self.prior == "uniform" else z
 
 

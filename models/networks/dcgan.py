@@ -66,7 +66,15 @@ def pyramid(
 class Encoder(nn.Module):
     """Images [B, C, H, W] in [-1, 1] to codes [B, Z] in the prior's support."""
 
-    def __init__(self, *, image: tuple[int, int, int], width: int, latent: int, prior: str) -> None:
+    def __init__(
+        self,
+        *,
+        image: tuple[int, int, int],
+        width: int,
+        latent: int,
+        prior: str,
+        categorical: int = 0,
+    ) -> None:
         super().__init__()
         sizes = pyramid(image, width)
         layers: list[nn.Module] = []
@@ -79,7 +87,7 @@ class Encoder(nn.Module):
             ]
             before = channels
         self.features = nn.Sequential(*layers, nn.Flatten())
-        self.head = nn.Sequential(nn.Linear(sizes.flat, latent), Support(prior))
+        self.head = nn.Sequential(nn.Linear(sizes.flat, latent), Support(prior, categorical))
         initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:

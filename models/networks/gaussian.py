@@ -4,10 +4,12 @@ Kingma and Welling 2014, arXiv:1312.6114: z = mean + sigma * epsilon, so that a 
 gradient in both.  Called, the encoder gives the mean: what is served and scored has no noise.
 """
 
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from models.networks.labelled import untold
 
 LOWEST, HIGHEST = -7.0, 2.0  # of log sigma: beyond them sigma is a point, or overflows
 PARTS: Final = 2  # mean and log sigma: numbers per latent dimension
@@ -52,8 +54,9 @@ class GaussianEncoder(nn.Module):
         return Gaussian(mean=mean, log_sigma=log_sigma.clamp(LOWEST, HIGHEST))
 
 
-def gaussian_of(encoder: nn.Module, x: Tensor) -> Gaussian:
+def gaussian_of(encoder: Any, x: Tensor) -> Gaussian:
     """E(x) as a distribution, of an encoder that gives one."""
-    if not isinstance(encoder, GaussianEncoder):
+    if not isinstance(untold(encoder), GaussianEncoder):
         raise TypeError(f"{type(encoder).__name__} gives points, where a Gaussian is needed")
-    return encoder.gaussian(x)
+    gaussian: Gaussian = encoder.gaussian(x)
+    return gaussian

@@ -23,10 +23,12 @@ def _hidden(before: int, width: int, activation: nn.Module) -> list[nn.Module]:
 class Encoder(nn.Module):
     """Vectors [B, D] to codes [B, Z] in the prior's support."""
 
-    def __init__(self, *, vector: int, width: int, latent: int, prior: str) -> None:
+    def __init__(
+        self, *, vector: int, width: int, latent: int, prior: str, categorical: int = 0
+    ) -> None:
         super().__init__()
         self.features = nn.Sequential(*_hidden(vector, width, nn.LeakyReLU(SLOPE)))
-        self.head = nn.Sequential(nn.Linear(width, latent), Support(prior))
+        self.head = nn.Sequential(nn.Linear(width, latent), Support(prior, categorical))
 
     def forward(self, x: Tensor) -> Tensor:
         """E(x), [B, Z]."""

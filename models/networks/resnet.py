@@ -94,11 +94,19 @@ def _downwards(sizes: Pyramid, *, normalised: bool) -> nn.Sequential:
 class Encoder(nn.Module):
     """Images [B, C, H, W] in [-1, 1] to codes [B, Z] in the prior's support."""
 
-    def __init__(self, *, image: tuple[int, int, int], width: int, latent: int, prior: str) -> None:
+    def __init__(
+        self,
+        *,
+        image: tuple[int, int, int],
+        width: int,
+        latent: int,
+        prior: str,
+        categorical: int = 0,
+    ) -> None:
         super().__init__()
         sizes = _sizes(image, width)
         self.features = _downwards(sizes, normalised=True)
-        self.head = nn.Sequential(nn.Linear(sizes.flat, latent), Support(prior))
+        self.head = nn.Sequential(nn.Linear(sizes.flat, latent), Support(prior, categorical))
 
     def forward(self, x: Tensor) -> Tensor:
         """E(x), [B, Z]."""

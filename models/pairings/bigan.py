@@ -10,7 +10,7 @@ objective in place of the paper's, and a second critic that tells matched from m
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from models import networks
 from models.config import ModelConfig
 from models.networks.gaussian import Gaussian
 from models.networks.joint import PairFeatures
+from models.networks.labelled import untold
 from models.objectives.objective import Objective, Pair
 from models.pairings.contest import Contest
 from models.pairings.cycles import SHARES, code_cycle
@@ -113,8 +114,8 @@ class BiGAN(Pairing[Objective]):
 
     def features(self, critics: nn.ModuleDict, x: Tensor, z: Tensor) -> Tensor | None:
         """Of the pair, before the score; None where the objective has no critic."""
-        critic = critics["joint"]
-        return critic.features(x, z) if isinstance(critic, PairFeatures) else None
+        critic: Any = critics["joint"]
+        return critic.features(x, z) if isinstance(untold(critic), PairFeatures) else None
 
     def _mismatch(self, critics: nn.ModuleDict, seen: Pass) -> Terms:
         weight = self.regularisers.mismatch

@@ -1,12 +1,13 @@
 """The critic's side of a plain GAN, which several pairings build upon: D tells x from G(z)."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from models import networks
 from models.config import ModelConfig
 from models.networks.joint import Critic
+from models.networks.labelled import untold
 from models.objectives.score import ScoreObjective
 from models.pairings.contest import Contest
 from models.pairings.pairing import Critics, Pairing, Pass, Turn, given
@@ -39,5 +40,5 @@ class ImageGame(Pairing[ScoreObjective]):
 
 def image_features(critics: nn.ModuleDict, x: Tensor) -> Tensor | None:
     """What the critic of images notices of x, [B, D]; None where it is none of this project's."""
-    critic = critics["image"]
-    return critic.features(x) if isinstance(critic, Critic) else None
+    critic: Any = critics["image"]
+    return critic.features(x) if isinstance(untold(critic), Critic) else None

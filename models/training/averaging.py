@@ -5,6 +5,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from models.networks.labelled import told
+
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 SPECTRAL_VECTORS = ("_u", "_v")  # buffers of torch's spectral_norm
 
@@ -31,11 +33,11 @@ def average_into(average: nn.Module, network: nn.Module, *, decay: float, step: 
 def estimate_batchnorm(
     encoder: nn.Module,
     generator: nn.Module | None,
-    batches: Iterable[tuple[Tensor, Tensor]],
+    batches: Iterable[tuple[Tensor, Tensor, Tensor | None]],
     *,
     codes: bool = True,
 ) -> None:
-    """Set E's and G's running statistics to their means over `batches` of (x, z), in place.
+    """Set E's and G's running statistics to their means over `batches` of (x, z, labels), in place.
 
     Without a generator only E's.
 
@@ -55,10 +57,10 @@ def estimate_batchnorm(
     for norm in norms:  # they alone: spectral norm would turn its vectors too
         norm.train()
     if norms:
-        for x, z in batches:
-            code = encoder(x)
+        for x, z, labels in batches:
+            code = told(encoder, labels)(x)
             if generator:
-                generator(torch.cat([z, code]) if codes else z)
+                told(generator, labels)(torch.cat([z, code]) if codes else z)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     for network in networks:

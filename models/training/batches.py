@@ -5,19 +5,21 @@ whether or not the run was cut before it.
 """
 
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import one_hot
 
-from models.config import Prior
+from models.config import ModelConfig
 from models.datasets.dataset import Dataset
 from models.datasets.pixels import to_float
+from models.networks.labelled import UNLABELLED
 
-Purpose = Literal["order", "update", "batchnorm", "pictures", "weights", "flip"]
-PURPOSES: tuple[Purpose, ...] = ("order", "update", "batchnorm", "pictures", "weights", "flip")
+Purpose = Literal["order", "update", "batchnorm", "pictures", "weights", "flip", "unlabelled"]
+PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
 
 
 def seed_of(seed: int, purpose: Purpose, number: int) -> int:
@@ -31,19 +33,24 @@ def rng_for(seed: int, purpose: Purpose, number: int, device: torch.device) -> t
     return torch.Generator(device).manual_seed(seed_of(seed, purpose, number))
 
 
-def draw_prior(
-    prior: Prior, shape: tuple[int, int], rng: torch.Generator, device: torch.device
-) -> Tensor:
-    """z [B, Z] from N(0, 1) or U(-1, 1)."""
-    if prior == "uniform":
-        return torch.rand(shape, generator=rng, device=device) * 2 - 1
-    return torch.randn(shape, generator=rng, device=device)
+def draw_prior(model: ModelConfig, rows: int, rng: torch.Generator, device: torch.device) -> Tensor:
+    """z [B, Z] from N(0, 1) or U(-1, 1); of a mixed prior the last numbers say one category."""
+    shape = rows, model.latent - model.categorical
+    if model.prior == "uniform":
+        free = torch.rand(shape, generator=rng, device=device) * 2 - 1
+    else:
+        free = torch.randn(shape, generator=rng, device=device)
+    if not model.categorical:
+        return free
+    category = torch.randint(model.categorical, (rows,), generator=rng, device=device)
+    return torch.cat([free, one_hot(category, model.categorical).to(free)], dim=1)
 
 
 class Batches:
     """The batches of one run: every epoch a new order, a short last batch left out.
 
-    With `flip` each image is reversed left to right or not, by a coin of its own.
+    With `flip` each image is reversed left to right or not, by a coin of its own; of the labels a
+    share is `unlabelled`.
     """
 
     def __init__(
@@ -54,10 +61,12 @@ class Batches:
         seed: int,
         device: torch.device,
         flip: bool = False,
+        unlabelled: float = 0.0,
     ) -> None:
         self.items = torch.from_numpy(data.images)
         self.is_images = self.items.dim() == 4
-        self.flip = flip
+        self.labels = None if data.labels is None else torch.from_numpy(data.labels)
+        self.flip, self.unlabelled = flip, unlabelled
         # fewer items than a batch: each batch is the whole set
         self.batch, self.seed, self.device = min(batch, len(data)), seed, device
         self.per_epoch = len(data) // self.batch
@@ -65,13 +74,26 @@ class Batches:
 
     def at(self, number: int) -> Tensor:
         """Batch `number`, float32 [B, ...] on the device."""
-        epoch, place = divmod(number, self.per_epoch)
-        rows = self._order(epoch)[place * self.batch : (place + 1) * self.batch]
-        items = self.items[torch.from_numpy(rows)]
+        items = self.items[self._rows(number)]
         if self.flip:
             items = self._flipped(items, number)
         items = items.to(self.device, non_blocking=True)
         return to_float(items) if self.is_images else items
+
+    def labels_at(self, number: int) -> Tensor | None:
+        """The labels of batch `number`, int64 [B] on the device; None where there are none."""
+        if self.labels is None:
+            return None
+        labels = self.labels[self._rows(number)]
+        if self.unlabelled:
+            rng = rng_for(self.seed, "unlabelled", number, labels.device)
+            left = torch.rand(len(labels), generator=rng) < self.unlabelled
+            labels = labels.masked_fill(left, UNLABELLED)
+        return labels.to(self.device, non_blocking=True)
+
+    def _rows(self, number: int) -> Tensor:
+        epoch, place = divmod(number, self.per_epoch)
+        return torch.from_numpy(self._order(epoch)[place * self.batch : (place + 1) * self.batch])
 
     def _flipped(self, items: Tensor, number: int) -> Tensor:
         """Images [B, H, W, C], about half of them reversed left to right."""

@@ -16,6 +16,7 @@ from models.config import Config
 from models.datasets import Dataset, load, load_vectors
 from models.datasets.dataset import Progress, silent
 from models.errors import BadConfig, DataError, Diverged, RunError
+from models.networks.labelled import told
 from models.pairings.terms import Losses
 from models.training import checkpoint, health, log, pictures
 from models.training.batches import Batches, draw_prior, rng_for
@@ -88,6 +89,7 @@ class Run:
 
     def __init__(self, out: Path, config: Config, data: Dataset, device: torch.device) -> None:
         self.out, self.device = out, device
+        _check_labels(config, data)
         kept, held_out = data.held_out(config.data.holdout, config.train.seed)
         if len(kept) < 2:
             raise DataError(f"{config.data.path} leaves {len(kept)} items to train on")
@@ -99,10 +101,12 @@ class Run:
             seed=config.train.seed,
             device=device,
             flip=config.data.flip,
+            unlabelled=config.train.unlabelled if config.model.classes else 0.0,
         )
         watched = held_out if len(held_out) >= pictures.PAIRS else kept
         self.hashes = kept.hashes()
-        self.watched = Batches(watched, batch=512, seed=config.train.seed, device=device).at(0)
+        shown = Batches(watched, batch=512, seed=config.train.seed, device=device)
+        self.watched, self.watched_labels = shown.at(0), shown.labels_at(0)
         self.seconds = 0.0  # of training so far
         self._began, self._items = 0.0, 0  # since the last log line
         self.found: dict[str, Any] = {
@@ -195,19 +199,36 @@ class Run:
         """Draw samples/STEP.png and measure the averaged networks on images never trained on."""
         trainer = self.trainer
         rng = rng_for(self.config.train.seed, "pictures", 0, self.device)
-        shape = (pictures.SAMPLES, self.config.model.latent)
-        z = draw_prior(self.config.model.prior, shape, rng, self.device)
-        pair = {"encoder": trainer.averaged_encoder, "generator": trainer.averaged_generator}
+        model, labels = self.config.model, self.watched_labels
+        z = draw_prior(model, pictures.SAMPLES, rng, self.device)
+        networks = trainer.averaged_encoder, trainer.averaged_generator
         folder = self.out / "samples"
         folder.mkdir(exist_ok=True)
-        pictures.draw(folder / f"{trainer.step}.png", **pair, x=self.watched, z=z)
-        return health.measure(**pair, x=self.watched)
+        pictures.draw(
+            folder / f"{trainer.step}.png",
+            *(told(network, None) for network in networks),
+            x=self.watched,
+            samples=pictures.drawn(trainer.averaged_generator, z, classes=model.classes),
+        )
+        encoder, generator = (told(network, labels) for network in networks)
+        return health.measure(encoder=encoder, generator=generator, x=self.watched)
 
     def _save(self) -> None:
         bad = self.trainer.first_bad_weight()
         if bad:
             raise Diverged(self.trainer.step, f"weight {bad}")
         checkpoint.save(self.out, self.trainer, seconds=self.seconds)
+
+
+def _check_labels(config: Config, data: Dataset) -> None:
+    """Raises DataError where a conditional model is to learn from data without its classes."""
+    classes = config.model.classes
+    if classes and data.labels is None:
+        raise DataError(f"{config.data.path} has no labels, which model.classes asks for")
+    if classes and len(data.classes) != classes:
+        raise DataError(
+            f"{config.data.path} has {len(data.classes)} classes, but model.classes is {classes}"
+        )
 
 
 def _refuse_non_finite(steps: list[tuple[int, Losses]]) -> None:

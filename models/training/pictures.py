@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from models.datasets.pixels import to_uint8
+from models.networks.labelled import told
 
 ROWS = 8
 SAMPLES = ROWS * ROWS
@@ -19,7 +20,17 @@ SMALL = 512  # pixels: pictures lower than this are enlarged
 
 
 @torch.no_grad()
-def draw(path: Path, *, encoder: nn.Module, generator: nn.Module, x: Tensor, z: Tensor) -> None:
+def drawn(generator: nn.Module, z: Tensor, *, classes: int) -> Tensor:
+    """G of the draws [SAMPLES, Z]; of a conditional model each row of the picture is a class."""
+    rows = torch.arange(ROWS, device=z.device).repeat_interleave(SAMPLES // ROWS)
+    samples: Tensor = told(generator, rows % max(classes, 1))(z)
+    return samples
+
+
+@torch.no_grad()
+def draw(
+    path: Path, encoder: nn.Module, generator: nn.Module, *, x: Tensor, samples: Tensor
+) -> None:
     """Write the picture of E and G at work to `path`.
 
     Args:
@@ -27,17 +38,17 @@ def draw(path: Path, *, encoder: nn.Module, generator: nn.Module, x: Tensor, z: 
         encoder, generator: In eval mode.
         x: Real images [N, C, H, W], shown again where there are fewer than PAIRS, or vectors
             [N, D].
-        z: Prior draws [SAMPLES, Z], the same at every step so that pictures compare.
+        samples: SAMPLES of G, of the same codes at every step so that pictures compare.
     """
     if x.dim() == 2:
-        return _scatter(path, encoder, generator, x, z)
+        return _scatter(path, encoder, generator, x, samples)
     x = x[torch.arange(PAIRS, device=x.device) % len(x)]
     code = encoder(x)
     ends = code[: 2 * ROWS].view(ROWS, 2, -1)
     weight = torch.linspace(0, 1, FRAMES, device=x.device).view(1, -1, 1)
     morphs = torch.lerp(ends[:, :1], ends[:, 1:], weight).flatten(0, 1)
     pairs = torch.stack([x, generator(code)], dim=1).flatten(0, 1)
-    panels = [_tiles(generator(z)), _tiles(pairs), _tiles(generator(morphs))]
+    panels = [_tiles(samples), _tiles(pairs), _tiles(generator(morphs))]
     gap = np.full((panels[0].shape[0], GAP, panels[0].shape[2]), 128, np.uint8)
     whole = np.concatenate([panels[0], gap, panels[1], gap, panels[2]], axis=1)
     zoom = max(1, SMALL // whole.shape[0])
@@ -61,13 +72,15 @@ def _displayable(whole: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 @torch.no_grad()
-def _scatter(path: Path, encoder: nn.Module, generator: nn.Module, x: Tensor, z: Tensor) -> None:
+def _scatter(
+    path: Path, encoder: nn.Module, generator: nn.Module, x: Tensor, samples: Tensor
+) -> None:
     """Vectors: data, samples and reconstructions over their first two dimensions."""
     from matplotlib.figure import Figure  # half a second to import: only who draws waits
 
     figure = Figure(figsize=(12, 4), layout="constrained")
     axes = figure.subplots(1, 3, sharex=True, sharey=True)
-    shown = {"data": x, "samples": generator(z), "reconstructions": generator(encoder(x))}
+    shown = {"data": x, "samples": samples, "reconstructions": generator(encoder(x))}
     for axis, (title, points) in zip(axes, shown.items(), strict=True):
         values = points.cpu().numpy()
         axis.scatter(values[:, 0], values[:, min(1, values.shape[1] - 1)], s=2, alpha=0.5)

@@ -10,6 +10,7 @@ from torch import nn
 from models import choices, networks, objectives, pairings, regularisers
 from models.config import Config
 from models.networks.holding import held
+from models.networks.labelled import told
 from models.objectives.objective import Objective
 from models.pairings.pairing import Pass, Turn
 from models.pairings.terms import Losses
@@ -88,21 +89,26 @@ class Trainer:
         critic: Losses = {}
         for turn in range(train.critic_steps):
             number = self.step * train.critic_steps + turn
-            x = batches.at(number)
-            z = draw_prior(
-                self.config.model.prior, (len(x), self.config.model.latent), rng, self.device
-            )
+            x, labels = batches.at(number), batches.labels_at(number)
+            z = draw_prior(self.config.model, len(x), rng, self.device)
+            encoder, generator = told(self.encoder, labels), told(self.generator, labels)
+            critics = self._told_critics(labels)
             last = turn == train.critic_steps - 1
             with torch.set_grad_enabled(last), self._precision():
-                batch = self.pairing.forward(self.encoder, self.generator, x, z, rng)
+                batch = self.pairing.forward(encoder, generator, x, z, rng)
             if self.critic_optimiser:
                 seen = self._turn(x, rng, number)
-                critic = self._critic_step(self.critic_optimiser, batch.detached(), seen)
+                critic = self._critic_step(self.critic_optimiser, critics, batch.detached(), seen)
                 if (number + 1) % batches.per_epoch == 0:
                     self.objective = self.objective.after_epoch()
-        pair = {} if self.objective.warming else self._pair_step(batch, self._turn(x, rng, 0))
+        pair = {}
+        if not self.objective.warming:
+            pair = self._pair_step(critics, batch, self._turn(x, rng, 0))
         losses = {f"critic/{name}": loss.detach() for name, loss in critic.items()}
         return losses | {f"pair/{name}": loss.detach() for name, loss in pair.items()}
+
+    def _told_critics(self, labels: torch.Tensor | None) -> nn.ModuleDict:
+        return nn.ModuleDict({name: told(each, labels) for name, each in self.critics.items()})
 
     def _turn(self, x: torch.Tensor, rng: torch.Generator, number: int) -> Turn:
         """How critics look at items in one update; what it draws is drawn here, or at each look."""
@@ -121,19 +127,25 @@ class Trainer:
 
         return Turn(rng=rng, update=number, view=view)
 
-    def _critic_step(self, optimiser: torch.optim.Optimizer, batch: Pass, turn: Turn) -> Losses:
+    def _critic_step(
+        self,
+        optimiser: torch.optim.Optimizer,
+        critics: nn.ModuleDict,
+        batch: Pass,
+        turn: Turn,
+    ) -> Losses:
         with self._precision():
-            losses: Losses = self.pairing.critic_loss(self.critics, batch, self.objective, turn)
+            losses: Losses = self.pairing.critic_loss(critics, batch, self.objective, turn)
         optimisers.descend(optimiser, losses)
         optimisers.constrain(self.critics, self.regularisers)
         self.objective = self.objective.after(losses)
         state = self.objective.shown()
         return losses | {n: torch.tensor(v, device=self.device) for n, v in state.items()}
 
-    def _pair_step(self, batch: Pass, turn: Turn) -> Losses:
+    def _pair_step(self, critics: nn.ModuleDict, batch: Pass, turn: Turn) -> Losses:
         unrolled = self.regularisers.unrolled
-        with held(self.critics), self._precision():
-            game = self.pairing, self.critics, batch, self.objective, turn
+        with held(critics), self._precision():
+            game = self.pairing, critics, batch, self.objective, turn
             losses = (
                 unrolled_loss(*game, unrolled) if unrolled else self.pairing.pair_loss(*game[1:])
             )
@@ -146,12 +158,14 @@ class Trainer:
             self._begin_polishing(batches)
         self._mode(polishing=True)
         train = self.config.train
-        x = batches.at(self.step * train.critic_steps)
+        number = self.step * train.critic_steps
+        x, labels = batches.at(number), batches.labels_at(number)
+        critics = self._told_critics(labels)
         with held(self.generator), held(self.critics), self._precision():
             losses = polish_loss(
-                self.encoder,
-                self.generator,
-                lambda x, z: self.pairing.features(self.critics, x, z),
+                told(self.encoder, labels),
+                told(self.generator, labels),
+                lambda x, z: self.pairing.features(critics, x, z),
                 x,
                 weight=train.polish_feature,
             )
@@ -176,13 +190,13 @@ class Trainer:
 
         Of a G against which E is polished they stay as they are.
         """
-        seed, latent = self.config.train.seed, self.config.model.latent
 
-        def draws() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-            rng = rng_for(seed, "batchnorm", self.step, self.device)
+        def draws() -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]]:
+            rng = rng_for(self.config.train.seed, "batchnorm", self.step, self.device)
             for i in range(BATCHNORM_BATCHES):
                 x = batches.at(i)
-                yield x, draw_prior(self.config.model.prior, (len(x), latent), rng, self.device)
+                z = draw_prior(self.config.model, len(x), rng, self.device)
+                yield x, z, batches.labels_at(i)
 
         generator = None if self.polishing else self.averaged_generator
         codes = not self.pairing.encoder_rests

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from serving import labels
 from serving.bulk import limits, on_ray
 from serving.bulk.job import Job
 from serving.bulk.ledger import Ledger
@@ -17,8 +18,9 @@ from serving.bulk.stopping import Stop
 from serving.bulk.tables import WHAT
 from serving.bundle import read
 from serving.engine import Device
+from serving.errors import ServingError
 from serving.session import Wrong, check_bundle, said
-from serving.verbs import check_graph, check_inputs
+from serving.verbs import check_graph
 
 
 def run(
@@ -60,8 +62,12 @@ def _job(
         raise Wrong(
             f"{manifest.name}@{manifest.version} takes vectors, not images: ask it over HTTP"
         )
-    check_inputs(opened)
     check_graph(manifest, verb)
+    try:
+        label = labels.numbered(manifest, {"label": parameters["label"]})
+    except ServingError as error:
+        raise Wrong(f"--label: {error.detail}") from error
+    parameters = {**parameters, "label": label}
     if verb == "score":
         by = parameters["by"] or manifest.score.default
         if by not in manifest.score.terms:

@@ -80,7 +80,7 @@ def _columns(pair: LocalPair, verb: str, parameters: Mapping[str, Any], rows: Pi
     form = pa.schema(list(schema(verb, pair.manifest))[1:-1])
     columns: list[Any]
     if verb == "encode":
-        columns = [_codes(pair.encode(rows))]
+        columns = [_codes(pair.encode(rows, **parameters))]
     elif verb == "score":
         scored = pair.score(rows, **parameters)
         verdict = scored.verdict

@@ -7,6 +7,7 @@ import { paint, Picture, slice } from "./picture.js";
 import { strip } from "./strip.js";
 
 /** @typedef {import("./main.js").Context} Context */
+/** @typedef {{label?: number}} Told of a conditional model, the number of a class */
 
 const WALL = 42;
 const VARIATIONS = 12;
@@ -36,6 +37,7 @@ export function explore(context) {
     value: /^\d{1,19}$/.test(link.get("seed") ?? "") ? link.get("seed") : "7",
     on: { input: () => seed.checkValidity() && seed.value !== "" && refresh() },
   });
+  const label = classes(model, link.get("label"), () => refresh());
   const truncation = slider(
     "Truncation",
     { min: 0.1, max: 1, step: 0.05, value: Number(link.get("truncation")) || 0.8 },
@@ -49,7 +51,7 @@ export function explore(context) {
 
   const draw = latest(async (/** @type {{seed: string, truncation: number}} */ wanted) => {
     await context.guard(async () => {
-      const query = { n: WALL, ...wanted };
+      const query = { n: WALL, ...wanted, ...label.query() };
       const made = await model.sample(query);
       for (let i = 0; i < WALL; i += 1) {
         const { pixels, size } = slice(made, i);
@@ -57,22 +59,25 @@ export function explore(context) {
         tiles[i].setAttribute("aria-label", `Sample ${i + 1} of seed ${wanted.seed}`);
       }
       wall.removeAttribute("aria-busy");
+      told = label.query();
       choose(chosen, made, wanted.seed);
       const ask = { query, accept: "image/png", out: "samples.png" };
       box.set(await command(api, `${model.path}/sample`, ask));
-      context.share({ seed: wanted.seed, truncation: String(wanted.truncation) });
+      context.share({ seed: wanted.seed, truncation: String(wanted.truncation), ...label.shared() });
     });
   });
   const refresh = () => draw({ seed: seed.value, truncation: truncation.value() });
 
   /** @type {{shape: number[], data: any} | null} */
   let shown = null;
+  /** @type {Told} */
+  let told = {}; // what the wall was drawn with
   const choose = (/** @type {number} */ i, made = shown, from = seed.value) => {
     if (!made) return;
     shown = made;
     chosen = i;
     tiles.forEach((tile, j) => tile.setAttribute("aria-pressed", String(i === j)));
-    void detail.show(new Picture(`sample-${from}-${i}`, slice(made, i)), from);
+    void detail.show(new Picture(`sample-${from}-${i}`, slice(made, i)), from, told);
   };
   for (let i = 0; i < WALL; i += 1) {
     const canvas = el("canvas", { class: "pixels", width: model.image.width, height: model.image.height });
@@ -97,6 +102,7 @@ export function explore(context) {
         "div",
         { class: "controls" },
         el("div", { class: "field" }, el("label", { htmlFor: id }, "Seed"), el("div", { class: "row tight" }, seed, another)),
+        label.element,
         truncation.element,
       ),
       wall,
@@ -105,6 +111,25 @@ export function explore(context) {
     detail.element,
   );
   return { element, activate: () => void refresh() };
+}
+
+/**
+ * Which class is drawn, of a conditional model; of others there is nothing to choose.
+ * @param {import("./model.js").Model} model
+ * @param {string | null} asked by the address of the page
+ * @param {() => void} changed
+ */
+function classes(model, asked, changed) {
+  if (!model.classes.length) return { element: null, query: () => ({}), shared: () => ({}) };
+  const id = uniqueId();
+  const options = model.classes.map((name, i) => el("option", { value: String(i) }, name));
+  const choice = el("select", { id, on: { change: changed } }, el("option", { value: "" }, "not told"), ...options);
+  choice.value = options.some((option) => option.value === asked) ? asked : "";
+  return {
+    element: el("div", { class: "field" }, el("label", { htmlFor: id }, "Class"), choice),
+    query: () => /** @type {Told} */ (choice.value === "" ? {} : { label: Number(choice.value) }),
+    shared: () => ({ label: choice.value }),
+  };
 }
 
 /**
@@ -121,18 +146,20 @@ function closer(context) {
   /** @type {Picture | null} */
   let picture = null;
   let seed = "0";
+  /** @type {Told} */
+  let told = {};
 
   const encode = latest(async (/** @type {Picture} */ wanted) => {
     if (!model.has("reconstruct")) return;
     await context.guard(async () => {
-      const { images, latents } = await model.reconstruct([wanted]);
+      const { images, latents } = await model.reconstruct([wanted], told);
       numbers.replaceChildren(strip(latents[0]));
       again.src = images[0];
     });
   });
   const vary = latest(async (/** @type {{of: Picture, strength: number}} */ { of, strength }) => {
     await context.guard(async () => {
-      const query = { n: VARIATIONS, strength, seed };
+      const query = { n: VARIATIONS, strength, seed, ...told };
       const made = await model.vary(of, query);
       const all = Array.from({ length: VARIATIONS }, (_, i) => new Picture(`variation-${i}`, slice(made, i)));
       if (near.childElementCount !== VARIATIONS) {
@@ -142,7 +169,7 @@ function closer(context) {
       all.forEach((each, i) => {
         const tile = /** @type {HTMLButtonElement} */ (near.children[i]);
         if (each.pixels && each.size) paint(/** @type {HTMLCanvasElement} */ (tile.firstElementChild), each.pixels, each.size);
-        tile.onclick = () => void show(each, seed);
+        tile.onclick = () => void show(each, seed, told);
       });
       const ask = { query, pictures: [of], accept: "image/png", out: "variations.png" };
       box.set(await command(api, `${model.path}/vary`, ask));
@@ -154,9 +181,10 @@ function closer(context) {
     (value) => value.toFixed(2),
     (value) => picture && void vary({ of: picture, strength: value }),
   );
-  const show = async (/** @type {Picture} */ wanted, /** @type {string} */ from) => {
+  const show = async (/** @type {Picture} */ wanted, /** @type {string} */ from, /** @type {Told} */ label) => {
     picture = wanted;
     seed = from;
+    told = label;
     if (wanted.pixels && wanted.size) paint(original, wanted.pixels, wanted.size);
     await Promise.all([
       encode(wanted),

@@ -24,6 +24,7 @@ export function latent(context) {
   const { model } = context;
   const isUniform = model.info.latent.prior === "uniform";
   const reach = isUniform ? 1 : 3;
+  const free = model.codes - (model.info.latent.categorical ?? 0); // the others are shares
   /** @type {Float32Array} */
   let base = new Float32Array(model.codes);
   /** @type {Float32Array} */
@@ -71,7 +72,7 @@ export function latent(context) {
   const dimension = (/** @type {Effect} */ { index, ends }) => {
     const control = slider(
       `Number ${index + 1}`,
-      { min: -reach, max: reach, step: 0.01, value: code[index] },
+      { min: index < free ? -reach : 0, max: index < free ? reach : 1, step: 0.01, value: code[index] },
       (value) => value.toFixed(2),
       (value) => {
         code[index] = value;

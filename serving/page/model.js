@@ -24,6 +24,8 @@ export class Model {
     this.codes = info.latent.size;
     /** @type {string[]} */
     this.terms = info.score.terms;
+    /** @type {string[]} */
+    this.classes = info.classes ?? []; // of a conditional model
   }
 
   /** Whether the model came with this graph: encode, decode, reconstruct, score. */
@@ -37,7 +39,7 @@ export class Model {
 
   /**
    * n images drawn with this seed, [N, H, W, C].
-   * @param {{n: number, seed: number | string, truncation: number}} query
+   * @param {{n: number, seed: number | string, truncation: number, label?: number}} query
    */
   sample(query) {
     return this.api.array(`${this.path}/sample`, { query });
@@ -56,7 +58,7 @@ export class Model {
   /**
    * Images near this one.
    * @param {Picture} picture
-   * @param {{n: number, strength: number, seed: number | string}} query
+   * @param {{n: number, strength: number, seed: number | string, label?: number}} query
    */
   async vary(picture, query) {
     return this.api.array(`${this.path}/vary`, { query, ...(await one(picture)) });
@@ -93,10 +95,11 @@ export class Model {
 
   /**
    * @param {Picture[]} pictures
+   * @param {Record<string, number>} [query]
    * @returns {Promise<{images: string[], latents: number[][], l1: number[]}>}
    */
-  async reconstruct(pictures) {
-    return this.api.json(`${this.path}/reconstruct`, { body: await form(pictures) });
+  async reconstruct(pictures, query = {}) {
+    return this.api.json(`${this.path}/reconstruct`, { body: await form(pictures), query });
   }
 
   /**

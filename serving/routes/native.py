@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from serving import problems, telemetry, verbs
+from serving import labels, problems, telemetry, verbs
 from serving.attendance import attended
 from serving.deployment import Deployment
 from serving.errors import NotFound, NotReady, ServingError, Unprocessable
@@ -58,6 +58,7 @@ class BatchRunner:
     async def run(self, graph: str, *inputs: Array) -> Answer:
         """The graph's outputs, merged with other requests' on the way."""
         verbs.check_graph(self._manifest, graph)
+        inputs = labels.completed(self._manifest, graph, inputs)
         rows, caller = len(inputs[0]), self._trace.caller
         if caller is not None:
             caller.pay(rows)
@@ -230,7 +231,7 @@ class Native:
         terms = model.manifest.score.terms
         if values.get("by") is not None and values["by"] not in terms:
             raise Unprocessable(f"by must be one of {', '.join(terms)}, got {values['by'][:60]!r}")
-        return values
+        return values | {"label": labels.numbered(model.manifest, values)}
 
     async def _perform(self, asked: "_Asked", payload: Payload) -> bytes:
         """Decode, check, compute, encode: the body of the answer."""

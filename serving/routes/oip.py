@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from serving import telemetry, verbs
+from serving import labels, telemetry, verbs
 from serving.attendance import attended
 from serving.bundle import GraphInfo, TensorInfo
 from serving.deployment import Deployment
@@ -167,6 +167,8 @@ class OpenInference:
             trace.deadline = min(trace.deadline, trace.started + asked.timeout)
         async with attended(request.receive, trace.deadline):
             arrays = [await self._decoded(one, model) for one in asked.inputs]
+            if model.manifest.classes and len(arrays) > 1:
+                labels.check_range(model.manifest, arrays[1])
             answer = await BatchRunner(model, trace).run(graph, *arrays)
             trace.release()
             head = {"model_name": name, "model_version": str(model.version)}

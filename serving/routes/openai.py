@@ -16,12 +16,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from serving import rendering, telemetry, verbs
+from serving import labels, rendering, telemetry, verbs
 from serving.attendance import attended
 from serving.deployment import Deployment
 from serving.errors import BadRequest, ServingError, Unprocessable, UnsupportedType
 from serving.model import Model
-from serving.results import Array, Made
+from serving.results import Array, Made, Runner
 from serving.routes import bodies, intake, openai_fields, openai_operations
 from serving.routes.bodies import Payload
 from serving.routes.decoding import MAX_FIELDS, json_object
@@ -30,6 +30,7 @@ from serving.routes.items import Wanted
 from serving.routes.native import SMALL, BatchRunner, route
 from serving.routes.openai_operations import IGNORED
 from serving.routes.openapi import Operation
+from serving.telemetry import Trace
 
 T = TypeVar("T")
 
@@ -70,7 +71,7 @@ class OpenAI:
                 payload = _payload(items, vectors=manifest.image is None)
                 wanted: Wanted = "images" if manifest.image is not None else "vectors"
                 rows = await intake.arrays(self._deployment, manifest, payload, wanted)
-            result = await verbs.encode(BatchRunner(model, trace), rows)
+            result = await verbs.encode(_runner(model, trace, values), rows)
         trace.release()
         coded = values["encoding_format"] == "base64"
         data = await self._aside_if_large(
@@ -94,7 +95,8 @@ class OpenAI:
             model = await self._model(fields.pop("model", "default"), "sample")
             size = _size(model, fields)
             values, ignored = self._parameters("sample", {"prompt": prompt, **fields})
-            made = await verbs.sample(BatchRunner(model, trace), model.manifest, **values)
+            runner = _runner(model, trace, values)
+            made = await verbs.sample(runner, model.manifest, **values)
             return await self._images(model, made, size, ignored)
 
     async def _variations(self, request: Request) -> Response:
@@ -111,7 +113,8 @@ class OpenAI:
             with _naming("image"):
                 payload = Payload(files=files)
                 rows = await intake.arrays(self._deployment, model.manifest, payload, "images")
-            made = await verbs.vary(BatchRunner(model, trace), model.manifest, rows, **values)
+            runner = _runner(model, trace, values)
+            made = await verbs.vary(runner, model.manifest, rows, **values)
             return await self._images(model, made, size, ignored)
 
     async def _fields(self, body: bytes, request: Request) -> dict[str, Any]:
@@ -162,6 +165,13 @@ class OpenAI:
             "seed": made.seed,
         }
         return _answer(document, ignored)
+
+
+def _runner(model: Model, trace: Trace, values: dict[str, Any]) -> Runner:
+    """What runs the model, told the label, which is taken out of the parameters."""
+    with _naming("label"):
+        label = labels.numbered(model.manifest, {"label": values.pop("label")})
+    return labels.telling(BatchRunner(model, trace), label)
 
 
 def _embeddings(latents: Array, coded: bool) -> bytes:

@@ -16,9 +16,9 @@ from serving.routes.parameters import Parameter
 
 _PASSED_ON: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
-        "encode": ("encoding_format",),
-        "sample": ("n", "seed", "truncation"),
-        "vary": ("n", "seed", "strength"),
+        "encode": ("encoding_format", "label"),
+        "sample": ("n", "seed", "truncation", "label"),
+        "vary": ("n", "seed", "strength", "label"),
     }
 )
 
@@ -126,7 +126,8 @@ def of(verb: str, max_images: int) -> Fields:
 def _described(parameter: Parameter, *, null: bool) -> dict[str, Any]:
     schema = {**parameter.schema(), "description": parameter.about}
     if null:
-        schema["type"] = [schema["type"], "null"]
+        types = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+        schema["type"] = [*types, "null"]
         if "enum" in schema:
             schema["enum"] = [*schema["enum"], None]
     return schema

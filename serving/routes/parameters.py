@@ -34,7 +34,7 @@ class Parameter:
 
     name: str
     about: str  # a sentence
-    kind: type  # int, float, str or bool
+    kind: type  # int, float, str or bool; object: text or a whole number; list: of those
     default: Any = None
     low: float | None = None  # smallest value allowed
     high: float | None = None
@@ -75,7 +75,9 @@ class Parameter:
             "exclusiveMinimum": self.above,
             "exclusiveMaximum": self.below,
         }
-        found = {"type": _TYPES[self.kind]}
+        found: dict[str, Any] = {"type": _TYPES[self.kind]}
+        if self.kind is list:
+            found["items"] = {"type": _TYPES[object]}
         found |= {key: limit for key, limit in limits.items() if limit is not None}
         return found | ({"enum": list(self.choices)} if self.choices else {})
 
@@ -148,13 +150,43 @@ def _word(given: object, text: bool) -> str | None:
     return given if isinstance(given, str) else None
 
 
+def _class(given: object, text: bool) -> str | int | None:
+    named = isinstance(given, str) or (isinstance(given, int) and not isinstance(given, bool))
+    return given if named else None  # type: ignore[return-value]  # the line above is the check
+
+
+def _classes(given: object, text: bool) -> list[str | int] | None:
+    if text:
+        return [*str(given).split(",")]
+    if not isinstance(given, list):
+        return None
+    found = [one for each in given if (one := _class(each, text)) is not None]
+    return found if len(found) == len(given) else None
+
+
 _KINDS: Final[Mapping[type, Callable[[object, bool], Any]]] = MappingProxyType(
-    {int: _integer, float: _number, str: _word, bool: _truth}
+    {int: _integer, float: _number, str: _word, bool: _truth, object: _class, list: _classes}
 )
 _WORDS: Final = MappingProxyType(
-    {int: "a whole number", float: "a finite number", str: "text", bool: "true or false"}
+    {
+        int: "a whole number",
+        float: "a finite number",
+        str: "text",
+        bool: "true or false",
+        object: "the name or the number of a class",
+        list: "a list of names or numbers of classes",
+    }
 )
-_TYPES: Final = MappingProxyType({int: "integer", float: "number", str: "string", bool: "boolean"})
+_TYPES: Final[Mapping[type, Any]] = MappingProxyType(
+    {
+        int: "integer",
+        float: "number",
+        str: "string",
+        bool: "boolean",
+        object: ["string", "integer"],
+        list: "array",
+    }
+)
 
 
 def _shown(given: object) -> str:
@@ -171,11 +203,30 @@ _SEED: Final = Parameter(
 )
 
 
+_LABEL: Final = Parameter(
+    name="label",
+    about="Of a conditional model: the class of all items, by name or number.",
+    kind=object,
+)
+_LABELS: Final = Parameter(
+    name="labels",
+    about="Of a conditional model: the class of each item; with commas between in a query.",
+    kind=list,
+)
+_ALL_ALIKE: Final = ("interpolate", "vary")  # verbs whose items have one label together
+
+
 @functools.cache
 def known(
     verb: str, *, max_images: int | None = None, max_frames: int | None = None
 ) -> tuple[Parameter, ...]:
     """What `verb` knows, within the server's limits where there is one."""
+    own = _own(verb, max_images, max_frames)
+    return (*own, _LABEL) if verb in _ALL_ALIKE else (*own, _LABEL, _LABELS)
+
+
+def _own(verb: str, max_images: int | None, max_frames: int | None) -> tuple[Parameter, ...]:
+    """What `verb` knows beside labels."""
     return {
         "encode": (
             Parameter(

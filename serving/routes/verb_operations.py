@@ -129,8 +129,6 @@ def _get_sample(settings: Settings) -> Operation:
 
 
 def _parameters_said(verb: str) -> str:
-    if not known(verb):
-        return ""
     return "Parameters stand in the query, or in the JSON or form beside what is sent; not in both."
 
 
@@ -140,7 +138,8 @@ def _known(verb: str, settings: Settings) -> Sequence[Parameter]:
 
 def _in_query(verb: str, settings: Settings) -> Iterator[Json]:
     for one in _known(verb, settings):
-        yield {"name": one.name, "in": "query", "description": one.about, "schema": one.schema()}
+        said = {"name": one.name, "in": "query", "description": one.about, "schema": one.schema()}
+        yield said | ({"explode": False} if one.kind is list else {})
 
 
 def _in_body(verb: str, settings: Settings) -> Json:
@@ -149,7 +148,9 @@ def _in_body(verb: str, settings: Settings) -> Json:
 
 def _bodies(verb: str, settings: Settings, latent: int | None) -> Iterator[tuple[str, Media]]:
     yield JSON, Media(_json_body(verb, settings, {}), _example(verb, latent))
-    fields = _in_body(verb, settings)
+    # a form's lists would be several fields of one name, which is given twice
+    lists = [one.name for one in _known(verb, settings) if one.kind is list]
+    fields = {k: v for k, v in _in_body(verb, settings).items() if k not in lists}
     if verb == "sample":
         form = {"type": "object", "properties": fields, "additionalProperties": False}
         yield FORM_FIELDS, Media(form)

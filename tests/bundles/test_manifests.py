@@ -82,7 +82,7 @@ def test_vectors_take_the_place_of_images() -> None:
 
 def test_what_is_parsed_is_written_back_unknown_keys_included(written: Json) -> None:
     written |= {"quality": {"mae": 0.03}, "weights": {"file": "weights.bin", "sha256": SHA}}
-    written["latent"]["categorical"] = {"size": 10}
+    written["latent"]["made_by"] = {"size": 10}
     written["graphs"]["encode"]["opset"] = 20
     written["score"]["calibration"] = {"source": "s", "count": 2, "scores": {"l1": [0.1, 0.2]}}
     written["preprocess"]["background"] = [9, 9, 9]
@@ -102,10 +102,43 @@ def test_calibration_becomes_sorted_arrays_that_cannot_be_changed(written: Json)
     assert not calibration["l2"].flags.writeable
 
 
-def test_labels_may_follow_the_images(written: Json) -> None:
-    labels = {"name": "labels", "dtype": "int64", "shape": ["N"]}
-    written["graphs"]["decode"]["inputs"].append(labels)
-    assert Manifest.parse(written).graphs["decode"].inputs[1].shape == ("N",)
+LABELS = {"name": "labels", "dtype": "int64", "shape": ["N"]}
+
+
+def test_labels_may_follow_the_rows_of_a_conditional_model(written: Json) -> None:
+    written["graphs"]["decode"]["inputs"].append(LABELS)
+    written["classes"] = ["cat", "dog"]
+    manifest = Manifest.parse(written)  # E need not take them
+    assert manifest.graphs["decode"].inputs[1].shape == ("N",)
+    assert manifest.classes == ("cat", "dog")
+    assert Manifest.parse(manifest.to_dict()) == manifest
+
+
+def test_labels_and_classes_go_together(written: Json) -> None:
+    written["classes"] = ["cat", "dog"]
+    with pytest.raises(BundleError, match=r"classes, but graphs\.decode takes no labels"):
+        Manifest.parse(written)
+    written["graphs"]["decode"]["inputs"].append(LABELS)
+    for classes in (["cat", "cat"], ["cat", 1], ["cat", ""], "cat"):
+        with pytest.raises(BundleError, match="classes must be"):
+            Manifest.parse(written | {"classes": classes})
+    written["graphs"]["encode"]["inputs"].append(LABELS | {"dtype": "float32"})
+    with pytest.raises(BundleError, match="more than rows and labels, int64"):
+        Manifest.parse(written)
+    del written["classes"], written["graphs"]["encode"]["inputs"][1]
+    with pytest.raises(BundleError, match=r"graphs\.decode takes labels, but there are no classes"):
+        Manifest.parse(written)
+
+
+def test_a_mixed_prior_leaves_numbers_that_are_no_categorys(written: Json) -> None:
+    size = written["latent"]["size"]
+    written["latent"]["categorical"] = 3
+    manifest = Manifest.parse(written)
+    assert (manifest.latent.categorical, manifest.latent.free) == (3, size - 3)
+    assert manifest.to_dict()["latent"]["categorical"] == 3
+    written["latent"]["categorical"] = size
+    with pytest.raises(BundleError, match=r"latent\.categorical must be below"):
+        Manifest.parse(written)
 
 
 REQUIRED = (

@@ -163,6 +163,11 @@ REFUSED: dict[int, list[tuple[Config, str]]] = {
         (config("gan", "weights.smoothing_real=1", pairing="aae"), "below 1"),
         (config("gan", "weights.smoothing_real=0.9", pairing="aegan"), "below 1"),
     ],
+    31: [
+        (config("gan", "model.latent=3", "model.categorical=2", pairing=pairing), "a category")
+        for pairing in ("ali", "vaegan")
+    ],
+    32: [(config("gmmn", "model.classes=3"), "gmmn has no critic that could be told")],
 }
 
 

@@ -16,7 +16,14 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from oracle import make_oracle, oracle_decode, oracle_encode, oracle_reconstruct, oracle_score
+from oracle import (
+    make_oracle,
+    oracle_decode,
+    oracle_encode,
+    oracle_reconstruct,
+    oracle_score,
+    oracle_shift,
+)
 from serving import cli
 from serving import latents as latent_space
 from serving.bundle import sha256_of
@@ -225,15 +232,28 @@ def test_what_is_no_bundle_is_wrong_use(
     refused(2, "is no bundle", verb, oracle_bundle.parent, *images, *out)
 
 
-def test_a_graph_that_wants_labels_is_refused(photos: Path, tmp_path: Path) -> None:
-    bundle = make_oracle(tmp_path / "models")
+def test_a_graph_that_wants_labels_of_no_classes_is_refused(tmp_path: Path) -> None:
+    bundle = make_oracle(tmp_path / "models", classes=["cat", "dog"])
     manifest = json.loads((bundle / "manifest.json").read_text())
-    labels = {"name": "labels", "dtype": "int64", "shape": ["N"]}
-    manifest["graphs"]["decode"]["inputs"].append(labels)
+    del manifest["classes"]
     (bundle / "manifest.json").write_text(json.dumps(manifest))
-    words = "decode.onnx: it wants more than rows: latents, labels"
+    words = "graphs.encode takes labels, but there are no classes"
     refused(1, words, "sample", bundle, "--out", tmp_path / "z.npy")
     refused(2, words, "serve", bundle.parent.parent)
+
+
+def test_the_class_of_a_conditional_model(
+    oracle_bundle: Path, photos: Path, tmp_path: Path
+) -> None:
+    bundle, out = make_oracle(tmp_path / "models", classes=["cat", "dog"]), tmp_path / "z.npy"
+    done("encode", bundle, photos, "--out", out)
+    plain = np.load(out)
+    for label in ("dog", "1"):
+        done("encode", bundle, photos, "--label", label, "--out", out)
+        np.testing.assert_allclose(np.load(out), plain - oracle_shift([1] * len(plain)), atol=1e-5)
+    refused(2, "no class 'cow'; there are cat, dog", "sample", bundle, "--label", "cow",
+            "--out", tmp_path / "a.png")  # fmt: skip
+    refused(2, "not conditional", "score", oracle_bundle, photos, "--label", "cat", "--json")
 
 
 def test_a_graph_that_gives_other_images_than_promised_is_named(tmp_path: Path) -> None:

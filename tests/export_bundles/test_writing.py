@@ -305,13 +305,13 @@ def test_a_new_version_keeps_the_files_and_changes_the_manifest(
     image_bundle: Path, tmp_path: Path
 ) -> None:
     place = destination(tmp_path / "small" / "5")
-    bundle_writer.rewrite(read(image_bundle), place, changes={"classes": ["a"]})
+    bundle_writer.rewrite(read(image_bundle), place, changes={"remark": ["a"]})
     assert sorted(os.listdir(place.path)) == FILES
     manifest = read(place.path, name="small", version=5).manifest
-    assert manifest.extra["classes"] == ["a"]
+    assert manifest.extra["remark"] == ["a"]
     old = json.loads((image_bundle / "manifest.json").read_text())
     new = json.loads((place.path / "manifest.json").read_text())
-    for key in ("version", "created", "classes"):
+    for key in ("version", "created", "remark"):
         old.pop(key, None)
         new.pop(key)
     assert old == new

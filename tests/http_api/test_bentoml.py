@@ -216,7 +216,7 @@ def test_the_document_covers_both(url: str) -> None:
         "/docs",
     } <= paths.keys()
     body = paths["/reconstruct"]["post"]["requestBody"]["content"]["application/json"]["schema"]
-    assert set(body["properties"]) == {"images", "refine", "model"}
+    assert set(body["properties"]) == {"images", "refine", "label", "labels", "model"}
     assert "<script>" in httpx.get(url + "/docs").text
 
 
@@ -273,9 +273,17 @@ def test_null_means_the_default_of_any_parameter(url: str, path: str, names: lis
 @pytest.mark.parametrize(
     ("path", "body", "words"),
     [
-        ("/sample", {"bogus": 1}, "unknown parameter 'bogus'; known: n, seed, truncation, model"),
+        (
+            "/sample",
+            {"bogus": 1},
+            "unknown parameter 'bogus'; known: n, seed, truncation, label, labels, model",
+        ),
         ("/sample", {"n": "many", "sed": 5}, "unknown parameter 'sed'; known: n, seed"),
-        ("/encode", {"image": "x"}, "'image'; known: images, encoding_format, model"),
+        (
+            "/encode",
+            {"image": "x"},
+            "'image'; known: images, encoding_format, label, labels, model",
+        ),
         ("/interpolate", {"images": URIS, "fps": 5}, "'fps'; known: images, frames, path, exact"),
         ("/sample?seed=5", {}, "/sample takes no query; known in its JSON: n, seed, truncation"),
     ],

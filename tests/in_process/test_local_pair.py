@@ -120,7 +120,7 @@ def test_what_is_no_good_is_said_and_named(pair: LocalPair, tmp_path: Path) -> N
         (lambda: pair.decode("words"), "48 numbers"),
         (lambda: pair.interpolate(BATCH[:1]), "2 to 16 items, got 1"),
         (lambda: pair.interpolate(np.tile(BATCH, (4, 1, 1, 1))[:17]), "2 to 16 items, got 17"),
-        (lambda: pair.interpolate(BATCH[:2], fps=5), "'fps'; known: frames, path, exact$"),
+        (lambda: pair.interpolate(BATCH[:2], fps=5), "'fps'; known: frames, path, exact, label$"),
         (lambda: pair.vary(BATCH), "1 item"),
         (lambda: pair.sample(0), "n must be at least 1"),
         (lambda: pair.sample(1, sed=3), "unknown parameter"),

@@ -222,3 +222,32 @@ def test_variations_of_zero_and_of_great_strength_are_finite() -> None:
 def test_a_strength_out_of_range_is_refused(strength: float) -> None:
     with pytest.raises(Unprocessable, match="strength must be from 0"):
         vary(code(1, 2), 1, strength, 1, "normal")
+
+
+@pytest.mark.parametrize("prior", ["normal", "uniform"])
+def test_a_mixed_code_ends_in_one_category(prior: Prior) -> None:
+    codes = sample(7, 4000, 6, prior, categorical=4)
+    random = np.random.Generator(np.random.Philox(key=[7, 3]))
+    free = random.standard_normal(2, np.float32) if prior == "normal" else (
+        2 * random.random(2, np.float32) - 1
+    )  # fmt: skip
+    wanted = np.concatenate([free, np.eye(4, dtype=np.float32)[random.integers(4)]])
+    np.testing.assert_array_equal(codes[3], wanted)
+    assert np.abs(codes[:, 2:].mean(axis=0) - 0.25).max() < 0.03
+    tame = sample(7, 4000, 6, prior, categorical=4, truncation=0.5)
+    np.testing.assert_array_equal(tame, codes * np.array([0.5, 0.5, 1, 1, 1, 1], np.float32))
+
+
+def test_a_path_turns_round_what_is_free_and_mixes_categories() -> None:
+    ends = np.array([[1, 0, 1, 0], [0, 1, 0, 1]], np.float32)
+    codes = path(ends, 3, categorical=2)
+    np.testing.assert_allclose(codes[1], [0.5**0.5, 0.5**0.5, 0.5, 0.5], atol=1e-6)
+    np.testing.assert_array_equal(codes[[0, -1]], ends)
+
+
+def test_variations_keep_the_category_and_the_norm_of_the_rest() -> None:
+    z = np.array([3, 4, 0.25, 0.75], np.float32)
+    codes = vary(z, 5, 1.0, 1, "normal", categorical=2)
+    np.testing.assert_array_equal(codes[:, 2:], np.tile(z[2:], (5, 1)))
+    np.testing.assert_allclose(np.linalg.norm(codes[:, :2], axis=1), 5, rtol=1e-6)
+    assert len(np.unique(codes[:, 0])) == 5

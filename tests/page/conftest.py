@@ -95,10 +95,11 @@ def open_tab(browser: Browser) -> Iterator[OpenTab]:
 @pytest.fixture(scope="package")
 def shown_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """fashion/1 that ships; oracle/1 (8 x 8 x 3, calibrated), grey/1 and grey/2 (not calibrated),
-    blind/1, which can only encode, and line/1, of vectors."""
+    told/1, which is conditional, blind/1, which can only encode, and line/1, of vectors."""
     folder = tmp_path_factory.mktemp("shown")
     shutil.copytree(BUNDLES / "fashion", folder / "fashion")
     make_oracle(folder, calibration={"l1": [i / 1000 for i in range(99)]})
+    make_oracle(folder, name="told", channels=1, classes=["cat", "dog"])
     make_oracle(folder, name="grey", channels=1)
     make_oracle(folder, name="grey", version=2, channels=1)
     manifest = make_oracle(folder, name="blind") / "manifest.json"

@@ -88,3 +88,33 @@ def test_a_picture_goes_on_to_the_other_views(open_tab: OpenTab, url: str) -> No
     page.go_back()
     page.get_by_role("button", name="Morph").click()
     expect(page.get_by_role("list", name="Waypoints").get_by_role("listitem")).to_have_count(3)
+
+
+def test_a_conditional_model_draws_the_class_that_is_chosen(
+    open_tab: OpenTab, server: Served, url: str
+) -> None:
+    def sampled(**label: str) -> Pixels:
+        query: dict[str, Any] = {"n": N, "seed": 7, "truncation": 0.8, **label}
+        return array(server.client.get("/v1/models/told/sample", params=query, headers=NPY))
+
+    page = open_tab(f"{url}#explore?model=told")
+    assert np.array_equal(wall(page), sampled())
+    page.get_by_label("Class", exact=True).select_option("dog")
+    settled(page)
+    dogs = wall(page)
+    assert np.array_equal(dogs, sampled(label="dog"))
+    assert not np.array_equal(dogs, sampled())
+    # what is looked at closely is told the same, and so are those who get the address
+    varied = drawn(page.get_by_role("group", name="Variations").locator("canvas"))
+    asked: dict[str, Any] = {"n": 12, "strength": 0.5, "seed": 7, "label": "dog"}
+    headers = {**NPY, "Content-Type": "application/x-npy"}
+    sent: dict[str, Any] = {"content": rendering.npy(dogs[1:2]), "headers": headers}
+    answer = server.client.post("/v1/models/told/vary", params=asked, **sent)
+    assert np.array_equal(varied, array(answer))
+    assert np.array_equal(wall(open_tab(page.url)), dogs)
+
+
+def test_other_models_have_no_class_to_choose(open_tab: OpenTab, url: str) -> None:
+    page = open_tab(url)
+    wall(page)
+    expect(page.get_by_label("Class", exact=True)).to_have_count(0)

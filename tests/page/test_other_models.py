@@ -29,7 +29,7 @@ def test_models_and_versions_are_picked(open_tab: OpenTab, url: str) -> None:
     picker = page.get_by_label("Model", exact=True)
     expect(picker).to_have_value("fashion")
     names = picker.locator("option").all_inner_texts()
-    assert names == ["blind", "fashion", "grey", "grey, version 1", "line", "oracle"]
+    assert names == ["blind", "fashion", "grey", "grey, version 1", "line", "oracle", "told"]
     with page.expect_request("**/v1/models/grey@1/sample*"):
         picker.select_option("grey@1")
     expect(page.locator("#facts")).to_contain_text("16 latent numbers")

@@ -1,13 +1,14 @@
 """Averages, BatchNorm statistics, batches and rates against numpy."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from models.config import Config
+from models.config import Config, ModelConfig
 from models.datasets.dataset import Dataset
 from models.datasets.pixels import to_float, to_uint8
 from models.training import health
@@ -52,10 +53,10 @@ def test_the_average_warms_up_and_then_decays() -> None:
 def test_batchnorm_statistics_are_the_means_over_all_batches() -> None:
     linear, norm, mixed_norm = nn.Linear(3, 2, bias=False), nn.BatchNorm1d(2), nn.BatchNorm1d(2)
     encoder, generator = nn.Sequential(linear, norm), nn.Sequential(mixed_norm, nn.Linear(2, 3))
-    batches = [(torch.randn(8, 3), torch.randn(8, 2)) for _ in range(5)]
+    batches = [(torch.randn(8, 3), torch.randn(8, 2), None) for _ in range(5)]
     estimate_batchnorm(encoder, generator, batches)
     weight = linear.weight.detach().numpy()
-    hidden = [x.numpy() @ weight.T for x, _ in batches]
+    hidden = [x.numpy() @ weight.T for x, _, _ in batches]
     assert norm.running_mean is not None
     assert norm.running_var is not None
     np.testing.assert_allclose(
@@ -66,7 +67,7 @@ def test_batchnorm_statistics_are_the_means_over_all_batches() -> None:
     )
     # G serves prior draws and codes: its statistics are of both together
     codes = [(h - h.mean(0)) / np.sqrt(h.var(0) + 1e-5) for h in hidden]
-    mixed = [np.concatenate([z.numpy(), c]) for (_, z), c in zip(batches, codes, strict=True)]
+    mixed = [np.concatenate([z.numpy(), c]) for (_, z, _), c in zip(batches, codes, strict=True)]
     assert mixed_norm.running_mean is not None
     np.testing.assert_allclose(
         mixed_norm.running_mean, np.mean([m.mean(0) for m in mixed], 0), atol=1e-5
@@ -105,12 +106,23 @@ def test_half_of_the_images_are_mirrored() -> None:
 
 
 def test_draws_follow_the_prior_and_the_step() -> None:
-    one = draw_prior("normal", (20_000, 2), rng_for(0, "update", 1, CPU), CPU)
-    two = draw_prior("uniform", (20_000, 2), rng_for(0, "update", 1, CPU), CPU)
+    normal = ModelConfig(vector=2, latent=2)
+    one = draw_prior(normal, 20_000, rng_for(0, "update", 1, CPU), CPU)
+    two = draw_prior(replace(normal, prior="uniform"), 20_000, rng_for(0, "update", 1, CPU), CPU)
     assert one.std().item() == pytest.approx(1, abs=0.02)
     assert (two.min().item(), two.max().item()) == pytest.approx((-1, 1), abs=1e-3)
-    other = draw_prior("normal", (20_000, 2), rng_for(0, "update", 2, CPU), CPU)
+    other = draw_prior(normal, 20_000, rng_for(0, "update", 2, CPU), CPU)
     assert not torch.equal(one, other)
+
+
+def test_the_last_numbers_of_a_mixed_draw_are_one_category_of_equally_many() -> None:
+    mixed = ModelConfig(vector=2, latent=6, categorical=4, prior="uniform")
+    z = draw_prior(mixed, 20_000, rng_for(0, "update", 1, CPU), CPU)
+    free, category = z[:, :2], z[:, 2:]
+    assert set(category.unique().tolist()) == {0.0, 1.0}
+    assert torch.equal(category.sum(1), torch.ones(20_000))
+    assert category.mean(0).tolist() == pytest.approx([0.25] * 4, abs=0.01)
+    assert free.std().item() == pytest.approx(3**-0.5, abs=0.01)
 
 
 @pytest.mark.parametrize("pairing", ["aegan", "bigan"])

@@ -13,6 +13,7 @@ CONFIGS = sorted((ROOT / "models/configs").glob("*.toml"))
 DATA = Path(os.environ.get("BIJECT_DATA", "nowhere"))
 PLACES = {
     "digits": None,
+    "digits-labels": None,
     "ring": None,
     "fashion": DATA / "fashion-mnist",
     "emoji": DATA / "noto-emoji/noto_emoji_64.npz",

@@ -183,10 +183,10 @@ def test_a_critics_step_moves_no_g_or_e_and_theirs_no_critic(name: str) -> None:
     batch = trainer.pairing.forward(trainer.encoder, trainer.generator, x, z, turn.rng)
     assert trainer.critic_optimiser is not None
     start = weights(trainer)
-    trainer._critic_step(trainer.critic_optimiser, batch.detached(), turn)
+    trainer._critic_step(trainer.critic_optimiser, trainer.critics, batch.detached(), turn)
     middle = weights(trainer)
     assert changed(start, middle) == {"critics"}
-    trainer._pair_step(batch, turn)
+    trainer._pair_step(trainer.critics, batch, turn)
     moved = changed(middle, weights(trainer))
     assert moved >= {"encoder"}
     assert moved <= {"encoder", "generator", *(["critics"] if spectral(trainer) else [])}
