@@ -1,0 +1,2 @@
+NAMES=("ring", "grid", "double-ring", "swiss-roll", "heavy-centre")
+def write(records): pass
