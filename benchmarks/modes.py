@@ -1,7 +1,7 @@
 """Modes captured by every objective, with and without the pair-wise penalty, on known densities.
 
-    python -m benchmarks.modes --claim          # the article's claim: 8,000 steps on the ring
-    python -m benchmarks.modes                  # all cells; again: what is missing
+    python -m benchmarks.modes --only claim     # the article's: 8,000 steps on the ring
+    python -m benchmarks.modes                  # all parts; again: what is missing
     python -m benchmarks.modes --only grid --objectives gan,lsgan --steps 4000
     python -m benchmarks.modes --write          # docs/modes.md and its picture from the records
 
@@ -13,8 +13,7 @@ Each cell is written down when it is done.
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 import click
@@ -24,10 +23,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from benchmarks.mode_rules import Nearest
-from benchmarks.modes_document import NAMES, write
+from benchmarks.modes_document import write
 from benchmarks.records import ROOT, Record, Records, chosen
 from benchmarks.stacked import CPU, Stack, StackedBatches, StackedTrainer, stacks
-from models import choices, objectives
+from models import choices, objectives, pairings
 from models.config import Config
 from models.datasets import load_vectors, toy
 from models.errors import BadConfig, Diverged
@@ -37,7 +36,6 @@ from models.training.step import Trainer
 SAMPLES: Final = 10_000  # per seed
 SHOWN: Final = 400  # of them are kept, of one seed, to draw
 HELD: Final = 2_000  # real points on which reconstructions are measured
-FIVE: Final = ("gan", "linear", "lsgan", "wgan-gp", "saturating")  # of the other densities
 REMEDIES: Final = ("none", "pairwise", "pairwise squared")
 RING: Final = ROOT / "models" / "configs" / "ring.toml"
 
@@ -58,12 +56,18 @@ WANTS: Final[dict[str, tuple[str, ...]]] = {
     "began": ("model.prior=uniform", "train.lr=1e-4", "train.critic_lr=1e-4"),
     "magan": ("model.prior=uniform", "train.optimiser=adamax"),
 }  # fmt: skip
+PAIRING_WANTS: Final[dict[str, tuple[str, ...]]] = {
+    "alad": ("model.critic_norm=spectral", "model.encoder_norm=spectral"),
+}
+GAMES: Final = tuple(name for name in pairings.PAIRINGS if name != "bigan")
 # the penalty stands in place of these
 BOUNDS: Final = ("regularisers.clip", "model.critic_norm")
 LATENT: Final = {"ring": 1, "double-ring": 2, "grid": 2, "swiss-roll": 1, "heavy-centre": 8}
-STEPS: Final = {"ring": 2000, "grid": 2000, "double-ring": 1500, "swiss-roll": 1500,
-                "heavy-centre": 1500}  # fmt: skip
-CLAIM_STEPS: Final = 8000
+STEPS: Final = {"claim": 8000, "ring": 1000, "pairings": 1000, "grid": 1000, "double-ring": 1000,
+                "swiss-roll": 1000, "heavy-centre": 1000}  # fmt: skip
+FIVE: Final = ("gan", "linear", "lsgan", "wgan-gp", "saturating")
+PLAYED: Final = {"claim": ("linear", "gan"), "double-ring": FIVE, "swiss-roll": FIVE,
+                 "heavy-centre": FIVE}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,43 +78,52 @@ class Cell:
     objective: str
     remedy: str
     steps: int
+    pairing: str = "bigan"
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """What its record goes by."""
+        return asdict(self)
 
     def config(self, *, width: int, batch: int) -> Config:
         """What its seeds are trained with.  Raises BadConfig where the choices do not agree."""
         penalised = self.remedy != "none"
         form = "squared" if self.remedy == "pairwise squared" else "norm"
         penalty = f"{{weight={0.1 if penalised else 0.0}, form='{form}'}}"
-        wants = WANTS.get(self.objective, ())
+        wants = (*WANTS.get(self.objective, ()), *PAIRING_WANTS.get(self.pairing, ()))
         if penalised:
             wants = tuple(one for one in wants if not one.startswith(BOUNDS))
         vector = toy.find(self.density).places.shape[1]
         overrides = (
             f"data.path=toy:{self.density}", f"model.vector={vector}",
+            f"model.pairing={self.pairing}",
             f"model.objective={self.objective}", f"model.latent={LATENT[self.density]}",
             f"model.width={width}", f"train.batch={batch}", f"train.steps={self.steps}",
-            f"regularisers.pairwise={penalty}", "train.threads=1", *wants,
+            f"regularisers.pairwise={penalty}", "train.threads=1",
+            f"train.polish={self.steps // 2 if self.pairing == 'fanogan' else 0}", *wants,
         )  # fmt: skip
         return choices.resolve(Config.read(RING, overrides))
 
 
-def cells(claim: bool, densities: Sequence[str], names: Sequence[str], steps: int) -> list[Cell]:
-    """The cells that were asked for; the other densities take five objectives only.
-
-    `steps` 0: each density's own.
-    """
-    if claim:
-        return [
-            Cell(density="ring", objective=objective, remedy=remedy, steps=steps or CLAIM_STEPS)
-            for objective in ("linear", "gan")
-            for remedy in REMEDIES
-        ]
-    return [
-        Cell(density=density, objective=name, remedy=remedy, steps=steps or STEPS[density])
-        for density in densities
-        for remedy in REMEDIES[:2]
-        for name in names
-        if density in ("ring", "grid") or name in FIVE
-    ]
+def cells(parts: Sequence[str], names: Sequence[str], steps: int) -> list[Cell]:
+    """The cells of these parts that play these objectives; `steps` 0: each part's own."""
+    made = []
+    for part in parts:
+        own = steps or STEPS[part]
+        for remedy in REMEDIES if part == "claim" else REMEDIES[:2]:
+            if part == "pairings":
+                made += [
+                    Cell(density="ring", objective="gan", remedy=remedy, steps=own, pairing=pairing)
+                    for pairing in GAMES
+                ]
+                continue
+            density = "ring" if part == "claim" else part
+            made += [
+                Cell(density=density, objective=name, remedy=remedy, steps=own)
+                for name in names
+                if name in PLAYED.get(part, names)
+            ]
+    return made
 
 
 def measure(cell: Cell, seeds: Sequence[int], *, width: int, batch: int) -> dict[str, Any]:
@@ -179,8 +192,8 @@ def _figures(
     again = generator(encoder(real))
     if not np.isfinite(samples).all():
         samples = np.full_like(samples, 1e6)  # a run that diverged reaches no mode
-    return {**rules(cell.density, samples), "error": _median(real, again),
-            "points": samples[:SHOWN].round(3).tolist() if samples.shape[1] == 2 else []}  # fmt: skip
+    kept = samples[:SHOWN].round(3).tolist() if cell.steps >= STEPS["claim"] else []
+    return {**rules(cell.density, samples), "error": _median(real, again), "points": kept}
 
 
 def rules(density: str, samples: NDArray[Any]) -> dict[str, Any]:
@@ -211,26 +224,25 @@ def not_defined(cell: Cell) -> str | None:
 
 
 @click.command()
-@click.option("--claim", is_flag=True, help="Only the ring with linear and gan, for 8,000 steps.")
-@click.option("--only", metavar="DENSITY,...", default=",".join(NAMES), show_default=True)
+@click.option("--only", metavar="PART,...", default=",".join(STEPS), show_default=True)
 @click.option("--objectives", "names", metavar="NAME,...", default=",".join(objectives.OBJECTIVES))
-@click.option("--steps", type=click.IntRange(0), default=0, help="[default: each density's own]")
+@click.option("--steps", type=click.IntRange(0), default=0, help="[default: each part's own]")
 @click.option("--seeds", type=click.IntRange(1), default=5, show_default=True)
 @click.option("--width", type=click.IntRange(1), default=64, show_default=True)
 @click.option("--batch", type=click.IntRange(2), default=64, show_default=True)
 @click.option("--run", metavar="NAME", help="What the records go by.  [default: the commit]")
 @click.option("--write", "only_write", is_flag=True, help="Train nothing; write docs/modes.md.")
 def main(
-    claim: bool, only: str, names: str, steps: int, seeds: int, width: int, batch: int,
+    only: str, names: str, steps: int, seeds: int, width: int, batch: int,
     run: str | None, only_write: bool,
 ) -> None:  # fmt: skip
-    """Count the modes that each objective captures; results go to benchmarks/results/modes.jsonl."""
+    """Count the modes that objectives capture; results go to benchmarks/results/modes.jsonl."""
     records = Records("modes", run, how={"seeds": seeds, "width": width, "batch": batch})
     if only_write:
         write(records.of_run(run) if run else records.last())
         return
     torch.set_num_threads(1)
-    asked = cells(claim, chosen(only, NAMES), chosen(names, list(objectives.OBJECTIVES)), steps)
+    asked = cells(chosen(only, list(STEPS)), chosen(names, list(objectives.OBJECTIVES)), steps)
     for cell in asked:
         _measure_once(records, cell, range(seeds), width=width, batch=batch)
 
@@ -238,9 +250,8 @@ def main(
 def _measure_once(
     records: Records, cell: Cell, seeds: Sequence[int], *, width: int, batch: int
 ) -> None:
-    key = {"density": cell.density, "objective": cell.objective, "remedy": cell.remedy,
-           "steps": cell.steps}  # fmt: skip
-    words = f"{cell.density} {cell.objective} {cell.remedy}"
+    key = cell.key
+    words = f"{cell.density} {cell.pairing} {cell.objective} {cell.remedy}"
     if records.has(**key):
         return
     if why := not_defined(cell):

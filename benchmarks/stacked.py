@@ -14,34 +14,28 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
-from torch.overrides import TorchFunctionMode
 
-from models import choices, objectives, regularisers
+from models import choices
+from models.choices.choice import choice_of
 from models.config import Config
-from models.objectives.score import ScoreObjective
 from models.pairings.terms import Losses
-from models.regularisers import Regularisers
 from models.training import optimisers
 from models.training.averaging import NORMS
 from models.training.batches import Batches, rng_for
+from models.training.draws import Draw, RowDraws
 from models.training.step import Trainer
 
 CPU = torch.device("cpu")
-# penalties that are means over rows, and the clip, which knows no rows
-ROW_BY_ROW = ("pairwise", "gradient", "r1", "clip")
 
 
 def stacks(config: Config) -> bool:
     """Whether seeds of this run can be trained side by side, each as if it were alone."""
-    config = choices.resolve(config)
-    model, chosen = config.model, regularisers.parse(config.regularisers)
-    others = replace(chosen, **dict.fromkeys(ROW_BY_ROW))
+    choice = choice_of(choices.resolve(config))
+    model = choice.config.model
     return (
-        model.pairing == "bigan"
-        and model.network == "mlp"
-        and isinstance(objectives.build(config), ScoreObjective)
-        and others == Regularisers()
-        and model.critic_minibatch == "none"
+        (model.pairing, model.network) == ("bigan", "mlp")
+        and choice.is_score
+        and not choice.whole_batch
         and model.critic_norm == model.encoder_norm == "none"
     )
 
@@ -111,8 +105,9 @@ class StackedTrainer(Trainer):
         pair = [*self.encoder.parameters(), *self.generator.parameters()]
         self.pair_optimiser = optimisers.of_pair(pair, config.train)
         self.critic_optimiser = optimisers.of_critics(self.critics.parameters(), config.train)
-        for weight in [*pair, *self.critics.parameters()]:
-            weight.register_hook(self._of_a_sum)
+        for optimiser in self.optimisers().values():
+            for group in optimiser.param_groups:
+                group["eps"] /= len(self.seeds)  # slopes are of the mean of the seeds' totals
 
     def update(self, batches: Batches) -> Losses:
         """As the ordinary trainer's; what it draws, each seed draws for itself."""
@@ -120,25 +115,14 @@ class StackedTrainer(Trainer):
         with _OwnDraws(rngs):
             return super().update(batches)
 
-    def _of_a_sum(self, slope: Tensor) -> Tensor:
-        return slope * len(self.seeds)  # the total is the seeds' mean, each descends its own
 
-
-class _OwnDraws(TorchFunctionMode):
+class _OwnDraws(RowDraws):
     """Rows of random numbers come from their seed's generator, not from the one that is named."""
 
     def __init__(self, rngs: Sequence[torch.Generator]) -> None:
         super().__init__()
         self.rngs = rngs
 
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        kwargs = dict(kwargs or {})
-        if func not in (torch.rand, torch.randn) or "generator" not in kwargs:
-            return func(*args, **kwargs)
-        rows, *rest = args if isinstance(args[0], int) else args[0]
-        share = rows // len(self.rngs)
-        return torch.cat(
-            [func(share, *rest, **{**kwargs, "generator": rng}) for rng in self.rngs]
-        )
+    def rows(self, draw: Draw, count: int, rng: torch.Generator) -> Tensor:
+        """An equal share of them from each seed."""
+        return torch.cat([draw(count // len(self.rngs), own) for own in self.rngs])

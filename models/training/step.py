@@ -19,6 +19,7 @@ from models.training.averaging import average_into, estimate_batchnorm
 from models.training.batches import Batches, draw_prior, rng_for, seed_of
 from models.training.polish import polish_loss
 from models.training.unrolling import unrolled_loss
+from models.training.workers import ALONE, Workers
 
 BATCHNORM_BATCHES = 50
 _Network = TypeVar("_Network", bound=nn.Module)
@@ -31,9 +32,11 @@ class Trainer:
     weights and optimisers advance alike.
     """
 
-    def __init__(self, config: Config, device: torch.device) -> None:
+    def __init__(self, config: Config, device: torch.device, workers: Workers = ALONE) -> None:
         self.config = config = choices.resolve(config)
-        self.device = device
+        self.device, self.workers = device, workers
+        if workers.count > 1:
+            choices.check_shared(config)
         self.regularisers = regularisers.parse(config.regularisers)
         self.objective: Objective = objectives.build(config)
         self.pairing = pairings.build(config, self.regularisers, self.objective.head)
@@ -73,7 +76,8 @@ class Trainer:
         if self.step >= train.steps - train.polish:
             losses = self._polish(batches)
         else:
-            losses = self._play(batches)
+            with self.workers.draws():
+                losses = self._play(batches)
         self.step += 1
         begun = train.steps - train.polish if self.polishing else 0
         for average, network in self._averages():
@@ -88,7 +92,7 @@ class Trainer:
         critic: Losses = {}
         for turn in range(train.critic_steps):
             number = self.step * train.critic_steps + turn
-            x = batches.at(number)
+            x = self.workers.own(batches.at(number))
             z = draw_prior(
                 self.config.model.prior, (len(x), self.config.model.latent), rng, self.device
             )
@@ -124,7 +128,7 @@ class Trainer:
     def _critic_step(self, optimiser: torch.optim.Optimizer, batch: Pass, turn: Turn) -> Losses:
         with self._precision():
             losses: Losses = self.pairing.critic_loss(self.critics, batch, self.objective, turn)
-        optimisers.descend(optimiser, losses)
+        losses = optimisers.descend(optimiser, losses, self.workers)
         optimisers.constrain(self.critics, self.regularisers)
         self.objective = self.objective.after(losses)
         state = self.objective.shown()
@@ -137,7 +141,7 @@ class Trainer:
             losses = (
                 unrolled_loss(*game, unrolled) if unrolled else self.pairing.pair_loss(*game[1:])
             )
-            optimisers.descend(self.pair_optimiser, losses)
+            losses = optimisers.descend(self.pair_optimiser, losses, self.workers)
         return losses
 
     def _polish(self, batches: Batches) -> Losses:
@@ -146,7 +150,7 @@ class Trainer:
             self._begin_polishing(batches)
         self._mode(polishing=True)
         train = self.config.train
-        x = batches.at(self.step * train.critic_steps)
+        x = self.workers.own(batches.at(self.step * train.critic_steps))
         with held(self.generator), held(self.critics), self._precision():
             losses = polish_loss(
                 self.encoder,
@@ -155,7 +159,7 @@ class Trainer:
                 x,
                 weight=train.polish_feature,
             )
-            optimisers.descend(self.polish_optimiser, losses)
+            losses = optimisers.descend(self.polish_optimiser, losses, self.workers)
         return {f"pair/{name}": loss.detach() for name, loss in losses.items()}
 
     def _begin_polishing(self, batches: Batches) -> None:
