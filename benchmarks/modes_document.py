@@ -43,7 +43,7 @@ python -m benchmarks.modes --write         # this page and its picture
 
 Two rules, side by side: a mode counts *within 10 sigma* where it has at least 10 % of its fair
 share of the samples within ten standard deviations, *within 3 sigma* where it has at least 1 % of
-it within three. *ALI's* asks for one sample that is nearer to the mode than to any other, however far:
+it within three. *ALI's* asks for one sample nearer to the mode than to any other, however far:
 it calls collapsed models perfect, and stands here so that this can be seen. *Good* is the share of
 all samples within 10 and 3 sigma of any mode, the mean of the seeds; *error* the median distance of
 a real point to G(E(x)), their mean. Networks are those of `models/configs/ring.toml`, smaller and
