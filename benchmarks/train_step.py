@@ -40,6 +40,20 @@ BATCH: Final = 64
 CHECKED: Final = 3  # first steps whose losses must agree
 KINDS: Final = ("ours", "plain", "plain, frozen")
 TARGETS: Final = {"plain": 1.4, "plain, frozen": 1.25}
+PROFILED: Final = 3  # steps
+# of torch's operations
+KINDS_OF_WORK: Final = {
+    "convolutions forward": ("aten::mkldnn_convolution", "aten::_convolution",
+                             "aten::_slow_conv2d_forward"),
+    "convolutions backward": ("aten::convolution_backward",),
+    "dense layers": ("aten::mm", "aten::addmm"),
+    "BatchNorm": ("aten::native_batch_norm", "aten::native_batch_norm_backward"),
+    "optimisers and averages": (
+        "aten::_fused_adam_", "aten::_foreach_lerp_", "aten::lerp_", "aten::sqrt", "aten::div",
+        "aten::addcmul_", "aten::addcdiv_", "aten::mul_",
+    ),
+    "copies": ("aten::copy_",),
+}  # fmt: skip
 
 
 def config_of(pairing: str, size: int, width: int) -> Config:
@@ -189,12 +203,18 @@ def timed(
 
 
 def profiled(step: Callable[[], dict[str, Tensor]]) -> dict[str, float]:
-    """Milliseconds of one step by operation, the largest first."""
+    """Milliseconds of one step by kind of operation, the mean of a few."""
     step()
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
-        step()
-    spent = {each.key: each.self_cpu_time_total / 1e3 for each in profile.key_averages()}
-    return {name: spent[name] for name in sorted(spent, key=lambda n: -spent[n])[:12]}
+        for _ in range(PROFILED):
+            step()
+    spent = dict.fromkeys([*KINDS_OF_WORK, "the rest"], 0.0)
+    for each in profile.key_averages():
+        kind = next(
+            (kind for kind, names in KINDS_OF_WORK.items() if each.key in names), "the rest"
+        )
+        spent[kind] += each.self_cpu_time_total / 1e3 / PROFILED
+    return spent
 
 
 @click.command()
@@ -271,10 +291,13 @@ def lines(records: Sequence[Record]) -> list[tuple[str, ...]]:
 
 
 def _print_profiles(pairing: str, size: int, steps: dict[str, Any]) -> None:
-    for name, step in steps.items():
-        print(f"\n{pairing} {size}, {name}: ms of one step by operation")
-        for operation, ms in profiled(step).items():
-            print(f"{ms:9.1f}  {operation}")
+    found = {name: profiled(step) for name, step in steps.items()}
+    rows = [
+        (kind, *(f"{found[name][kind]:,.0f}" for name in KINDS))
+        for kind in (*KINDS_OF_WORK, "the rest")
+    ]
+    print(f"ms of one step of {pairing}, {size}x{size}x{CHANNELS[size]}, by the clock")
+    print(table([("", *KINDS), *rows]))
 
 
 if __name__ == "__main__":
