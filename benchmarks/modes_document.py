@@ -168,22 +168,30 @@ def _whence(records: Sequence[Record]) -> str:
 
 
 def draw(records: Sequence[Record], file: Path) -> None:
-    """Samples of the claim's cells above, modes by objective below."""
-    figure = Figure(figsize=(12, 9.5), layout="constrained")
-    # matplotlib's annotations know no array of subfigures
-    above, below = figure.subfigures(2, 1, height_ratios=(1.05, 1))  # type: ignore[misc]
+    """Samples of the claim's cells above, modes by objective below; what is not there is left out."""
     cells = {(one["objective"], one["remedy"]): one for one in records
              if one["steps"] >= CLAIMED and one.get("points")}  # fmt: skip
-    panels = above.subplots(2, 3)
-    for row, name in zip(panels, ("linear", "gan"), strict=True):
-        for axes, remedy in zip(row, REMEDIES, strict=True):
-            _scatter(axes, cells.get((name, remedy)), f"{name}, {remedy}")
-    for axes, density in zip(below.subplots(1, 2), ("ring", "grid"), strict=True):
-        own = [one for one in records if one["density"] == density and one["pairing"] == "bigan"
-               and one["steps"] < CLAIMED and "refused" not in one]  # fmt: skip
-        _bars(axes, own, density)
+    bars = {density: _shown_as_bars(records, density) for density in ("ring", "grid")}
+    bars = {density: own for density, own in bars.items() if own}
+    rows = [height for height, there in ((5.0, cells), (4.6, bars)) if there] or [1.0]
+    figure = Figure(figsize=(11, sum(rows)), layout="constrained")
+    parts = iter(np.atleast_1d(figure.subfigures(len(rows), 1, height_ratios=rows)))
+    if cells:
+        panels = next(parts).subplots(2, 3)
+        for row, name in zip(panels, ("linear", "gan"), strict=True):
+            for axes, remedy in zip(row, REMEDIES, strict=True):
+                _scatter(axes, cells.get((name, remedy)), f"{name}, {remedy}")
+    if bars:
+        panels = next(parts).subplots(1, len(bars), squeeze=False)[0]
+        for axes, (density, own) in zip(panels, bars.items(), strict=True):
+            _bars(axes, own, density)
     file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(file, dpi=110, metadata={"Software": None})
+
+
+def _shown_as_bars(records: Sequence[Record], density: str) -> list[Record]:
+    return [one for one in records if one["density"] == density and one["pairing"] == "bigan"
+            and one["steps"] < CLAIMED and "refused" not in one]  # fmt: skip
 
 
 def _scatter(axes: Axes, record: Record | None, title: str) -> None:
@@ -193,6 +201,8 @@ def _scatter(axes: Axes, record: Record | None, title: str) -> None:
         points = np.array(record["points"])
         axes.plot(*points.T, ".", color="#1f5fa8", markersize=2.5)
         title += f": modes {', '.join(map(str, record['within10']))}"
+    else:
+        title += ": not measured"
     axes.set(xlim=(-1.6, 1.6), ylim=(-1.6, 1.6), aspect="equal", xticks=(), yticks=())
     axes.set_title(title, fontsize=9)
 
@@ -215,6 +225,5 @@ def _bars(axes: Axes, records: Sequence[Record], density: str) -> None:
     axes.set_xlim(0, most)
     axes.set_title(f"{density}: modes within 10 sigma of {most}, least to most of the seeds",
                    fontsize=9)  # fmt: skip
-    if records:
-        axes.legend(frameon=False, fontsize=8)
+axes.legend(frameon=False, fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)

@@ -3,6 +3,7 @@
 import pytest
 
 from benchmarks import train_step
+from benchmarks.records import ROOT, Records
 from models.config import Config
 
 
@@ -27,3 +28,9 @@ def test_ratios_are_medians_of_rounds() -> None:
     images = {"ours": [10.0, 30.0, 20.0], "plain": [10.0, 10.0, 10.0],
               "plain, frozen": [10.0, 20.0, 5.0]}  # fmt: skip
     assert train_step.ratios(images) == {"plain": 2.0, "plain, frozen": 1.5}
+
+
+def test_the_guide_shows_what_was_recorded() -> None:
+    guide = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    for row in train_step.lines(Records("train_step").last()):
+        assert f"| {' | '.join(row)} |\n" in guide
