@@ -168,7 +168,7 @@ def _whence(records: Sequence[Record]) -> str:
 
 
 def draw(records: Sequence[Record], file: Path) -> None:
-    """Samples of the claim's cells above, modes by objective below; what is not there is left out."""
+    """Samples of the claim's cells above, modes by objective below; what is missing is left out."""
     cells = {(one["objective"], one["remedy"]): one for one in records
              if one["steps"] >= CLAIMED and one.get("points")}  # fmt: skip
     bars = {density: _shown_as_bars(records, density) for density in ("ring", "grid")}
