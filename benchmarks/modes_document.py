@@ -225,5 +225,5 @@ def _bars(axes: Axes, records: Sequence[Record], density: str) -> None:
     axes.set_xlim(0, most)
     axes.set_title(f"{density}: modes within 10 sigma of {most}, least to most of the seeds",
                    fontsize=9)  # fmt: skip
-axes.legend(frameon=False, fontsize=8)
+    axes.legend(frameon=False, fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)
