@@ -131,7 +131,7 @@ class Run:
             raise RunError(f"{self.out} is not empty: continue with --resume, or choose another")
         self.workers.wait()  # every worker has found it empty
         if self.workers.leads:
-            (self.out / "samples").mkdir(parents=True, exist_ok=True)
+            self.out.mkdir(parents=True, exist_ok=True)
             self._write_config([command])
 
     def resume(self, before: dict[str, Any], command: str) -> None:
@@ -216,7 +216,9 @@ class Run:
         shape = (pictures.SAMPLES, self.config.model.latent)
         z = draw_prior(self.config.model.prior, shape, rng, self.device)
         pair = {"encoder": trainer.averaged_encoder, "generator": trainer.averaged_generator}
-        pictures.draw(self.out / "samples" / f"{trainer.step}.png", **pair, x=self.watched, z=z)
+        folder = self.out / "samples"
+        folder.mkdir(exist_ok=True)
+        pictures.draw(folder / f"{trainer.step}.png", **pair, x=self.watched, z=z)
         return health.measure(**pair, x=self.watched)
 
     def _save(self) -> None:

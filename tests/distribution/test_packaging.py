@@ -82,7 +82,10 @@ def imported(file: Path) -> Iterator[str]:
 
 
 def test_the_bento_asks_for_what_serving_asks_for() -> None:
-    listed = yaml.safe_load((ROOT / "bentofile.yaml").read_text())["python"]["packages"]
+    constraint, *listed = yaml.safe_load((ROOT / "bentofile.yaml").read_text())["python"][
+        "packages"
+    ]
+    assert constraint == "-c ../../src/constraints.txt"
     expected = [str(each) for each in BASE if each.name != "bentoml"]  # BentoML adds itself
     assert [str(Requirement(line)) for line in listed] == expected
 
