@@ -175,7 +175,7 @@ def draw(records: Sequence[Record], file: Path) -> None:
     bars = {density: own for density, own in bars.items() if own}
     rows = [height for height, there in ((5.0, cells), (4.6, bars)) if there] or [1.0]
     figure = Figure(figsize=(11, sum(rows)), layout="constrained")
-    parts = iter(np.atleast_1d(figure.subfigures(len(rows), 1, height_ratios=rows)))
+    parts = iter(figure.subfigures(len(rows), 1, squeeze=False, height_ratios=rows).ravel())
     if cells:
         panels = next(parts).subplots(2, 3)
         for row, name in zip(panels, ("linear", "gan"), strict=True):
