@@ -31,8 +31,8 @@ HEAD: Final = """\
 # Modes
 
 Written by `python -m benchmarks.modes --write` from `benchmarks/results/modes.jsonl`: which
-modes of a known density a trained pair reaches, for every objective and pairing, with and without
-the pair-wise penalty. Figures are of the averaged networks, those that are exported, on
+modes of a known density a trained pair reaches, by objective and pairing, with and without the
+pair-wise penalty; a cell that was not measured yet has no row. Figures are of the averaged networks, those that are exported, on
 10,000 samples a seed; every seed is shown, none is left out.
 
 ```
