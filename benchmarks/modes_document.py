@@ -32,8 +32,8 @@ HEAD: Final = """\
 
 Written by `python -m benchmarks.modes --write` from `benchmarks/results/modes.jsonl`: which
 modes of a known density a trained pair reaches, by objective and pairing, with and without the
-pair-wise penalty; a cell that was not measured yet has no row. Figures are of the averaged networks, those that are exported, on
-10,000 samples a seed; every seed is shown, none is left out.
+pair-wise penalty; a cell that was not measured yet has no row. Figures are of the
+averaged networks, those that are exported, on 10,000 samples a seed; no seed is left out.
 
 ```
 python -m benchmarks.modes --only claim    # measures what is missing from its --run, cell by cell
