@@ -13,8 +13,9 @@ from tqdm import tqdm
 
 from models import choices
 from models.config import Config
-from models.errors import BadConfig, Diverged, ModelError
+from models.errors import BadConfig, Diverged, ModelError, WorkerLost
 from models.training import checkpoint, loop
+from models.training.workers import ALONE, Workers, gathered
 
 SHOWN_SKIPPED = 5
 
@@ -58,11 +59,11 @@ def train(
         biject train models/configs/digits.toml --out runs/digits
         biject train --resume runs/digits --set train.lr=1e-4
     """
-    with _one_sentence():
+    with _one_sentence(), gathered(device) as workers:
         if resume is not None:
             if config_path or data or out or dry_run:
                 raise BadConfig("--resume takes only --steps, --set and --device besides the run")
-            run = _resumed(resume, steps, device, overrides)
+            run = _resumed(resume, steps, device, overrides, workers)
         elif config_path is None:
             raise BadConfig("name a config (CONFIG.toml), or a run to continue (--resume RUN)")
         else:
@@ -70,7 +71,7 @@ def train(
             if dry_run:
                 click.echo(json.dumps(_checked(config).to_dict(), indent=2))
                 return
-            run = _begun(config, out or Path("runs") / config_path.stem, device)
+            run = _begun(config, out or Path("runs") / config_path.stem, device, workers)
         _drive(run)
 
 
@@ -88,13 +89,15 @@ def _with_steps(overrides: tuple[str, ...], steps: int | None) -> tuple[str, ...
     return overrides if steps is None else (*overrides, f"train.steps={steps}")
 
 
-def _begun(config: Config, out: Path, device: str) -> loop.Run:
-    run = _opened(out, _checked(config), device)
+def _begun(config: Config, out: Path, device: str, workers: Workers) -> loop.Run:
+    run = _opened(out, _checked(config, workers), device, workers)
     run.begin(_command())
     return run
 
 
-def _resumed(out: Path, steps: int | None, device: str, overrides: tuple[str, ...]) -> loop.Run:
+def _resumed(
+    out: Path, steps: int | None, device: str, overrides: tuple[str, ...], workers: Workers
+) -> loop.Run:
     before, found = checkpoint.read_config(out)
     config = before.changed(_with_steps(overrides, steps))
     if any(getattr(config, own) != getattr(before, own) for own in ("data", "model", "objective")):
@@ -108,15 +111,15 @@ def _resumed(out: Path, steps: int | None, device: str, overrides: tuple[str, ..
         for own in ("optimiser", "critic_optimiser")
     ):
         raise BadConfig("a run goes on with its own optimisers: another cannot read their state")
-    run = _opened(out, _checked(config), device)
+    run = _opened(out, _checked(config, workers), device, workers)
     run.resume(found, _command())
     return run
 
 
-def _checked(config: Config) -> Config:
+def _checked(config: Config, workers: Workers = ALONE) -> Config:
     """The config resolved, before minutes of reading images; warnings go to stderr."""
     config = loop.check(config)
-    for sentence in choices.warnings(config):
+    for sentence in choices.warnings(config) if workers.leads else ():
         click.echo(f"warning: {sentence}", err=True)
     return config
 
@@ -125,9 +128,11 @@ def _command() -> str:
     return shlex.join(["biject", *sys.argv[1:]])
 
 
-def _opened(out: Path, config: Config, device: str) -> loop.Run:
+def _opened(out: Path, config: Config, device: str, workers: Workers) -> loop.Run:
     loop.use_threads(config)
-    bar = tqdm(desc="reading", unit="img", file=sys.stderr, leave=False, delay=1)
+    bar = tqdm(
+        desc="reading", unit="img", file=sys.stderr, leave=False, delay=1, disable=not workers.leads
+    )
     with bar:
 
         def progress(done: int, total: int) -> None:
@@ -135,13 +140,13 @@ def _opened(out: Path, config: Config, device: str) -> loop.Run:
             bar.update(done - bar.n)
 
         data = loop.read_data(config, progress)
-    if data.skipped:
+    if data.skipped and workers.leads:
         click.echo(f"skipped {len(data.skipped)} unreadable files:", err=True)
         for item in data.skipped[:SHOWN_SKIPPED]:
             click.echo(f"  {item.name}: {item.reason}", err=True)
         if len(data.skipped) > SHOWN_SKIPPED:
             click.echo("  ... all of them are in config.json", err=True)
-    return loop.Run(out, config, data, loop.pick_device(device))
+    return loop.Run(out, config, data, loop.pick_device(device), workers)
 
 
 def _drive(run: loop.Run) -> None:
@@ -156,6 +161,7 @@ def _drive(run: loop.Run) -> None:
         file=sys.stderr,
         mininterval=30 if quiet else 0.5,
         dynamic_ncols=True,
+        disable=not run.workers.leads,
     ) as bar:
         for tick in run.steps():
             if tick.losses:
@@ -166,7 +172,8 @@ def _drive(run: loop.Run) -> None:
                 )
                 bar.set_postfix_str(f"{tick.images_per_second:.0f} img/s  {shown}", refresh=False)
             bar.update(tick.step - bar.n)
-    click.echo(str(run.out))
+    if run.workers.leads:
+        click.echo(str(run.out))
 
 
 @contextmanager
@@ -174,10 +181,14 @@ def _one_sentence() -> Iterator[None]:
     """Say a ModelError in one sentence: exit code 1 for failed work, 2 for wrong use."""
     try:
         yield
-    except Diverged as error:
+    except (Diverged, WorkerLost) as error:
         raise click.ClickException(str(error)) from error
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         raise click.ClickException(f"{where}{error.strerror or error}") from error
     except ModelError as error:
         raise WrongUse(str(error)) from error
+
+
+if __name__ == "__main__":  # what torchrun starts: -m models.cli train ...
+    click.Group(commands={"train": train})()

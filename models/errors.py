@@ -7,7 +7,8 @@ ModelError
 ├── DataError     data cannot be read or used
 │   └── NoGroups  nothing says which items belong together
 ├── RunError      a run directory cannot be used
-└── Diverged      a loss or a weight is not finite; carries the step
+├── Diverged      a loss or a weight is not finite; carries the step
+└── WorkerLost    a run by several processes lost one of them
 """
 
 from collections.abc import Iterable
@@ -57,3 +58,10 @@ class Diverged(ModelError):
     def __init__(self, step: int, what: str) -> None:
         self.step, self.what = step, what
         super().__init__(f"training diverged at step {step}: {what} is not finite")
+
+
+class WorkerLost(ModelError):
+    """Another process of the run is gone, or the run was told to stop."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what}: continue from the latest checkpoint with --resume")

@@ -22,6 +22,7 @@ __all__ = [
     "STATEFUL",
     "UNBOUNDED",
     "WARNINGS",
+    "check_shared",
     "resolve",
     "warnings",
 ]
@@ -55,6 +56,16 @@ def resolve(config: Config) -> Config:
         if row.holds(choice):
             raise BadConfig(_said(row, choice))
     return config
+
+
+def check_shared(config: Config) -> None:
+    """Raise BadConfig where several workers cannot share the batches of a resolved config."""
+    whole = choice_of(config).whole_batch
+    if whole:
+        raise BadConfig(
+            f"workers see their own rows of a batch, and {', '.join(whole)} compares all of it: "
+            "train this in one process"
+        )
 
 
 def warnings(config: Config) -> list[str]:

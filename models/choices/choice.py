@@ -24,6 +24,8 @@ CRITIC_OPTIONS: Final = (
     (TrainConfig, "train", ("critic_lr", "critic_optimiser", "critic_steps")),
 )
 NOT_OF_CRITICS: Final = ("latent_mmd",)  # regularisers that need no critic
+# regularisers that look at a batch as a whole
+OF_A_BATCH: Final = ("dragan", "feature_matching", "latent_mmd", "mismatch", "unrolled")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -126,6 +128,15 @@ class Choice:
     def all_bounded(self) -> bool:
         """Whether something holds every critic's slope."""
         return bool(self.all_spectral or self.penalties.clip or self.penalties.gradient)
+
+    @property
+    def whole_batch(self) -> list[str]:
+        """Choices whose losses are more than means over the rows of a batch."""
+        named = [f"regularisers.{name}" for name in OF_A_BATCH if getattr(self.penalties, name)]
+        if self.clouds:
+            named.append("model.critic_minibatch")
+        rowwise = self.is_score or (self.is_energy and self.name != "ebgan")
+        return named if rowwise else [*named, f"model.objective = {self.name}"]
 
     @property
     def critic_options(self) -> list[str]:

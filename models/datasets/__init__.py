@@ -2,8 +2,8 @@
 
 A folder of images (sub-folders are classes; `train/`, `test/` and the MVTec layout are known),
 a .zip of one, an .npz with `images` or `train_images`, an idx file or a folder of them (the MNIST
-layout), `digits`, or a density: `toy:ring`, `toy:grid`.  Images come out as uint8 [N, H, W, C] at
-the model's size, brought there by `serving.images`, which serves them too.
+layout), `digits`, or a density: `toy:NAME`, as toy.py has them.  Images come out as uint8
+[N, H, W, C] at the model's size, brought there by `serving.images`, which serves them too.
 """
 
 from collections.abc import Callable, Sequence
@@ -70,7 +70,7 @@ def _reader(path: str) -> Callable[[str, ImageSpec, Wanted, Progress], Dataset]:
     if place.is_dir():
         return idx.load_folder if idx.is_idx_folder(place) else folder.load
     if not place.exists():
-        raise DataError(f"no data at {path!r}: neither a path nor digits, toy:ring, toy:grid")
+        raise DataError(f"no data at {path!r}: neither a path nor digits nor toy:NAME")
     suffix = place.suffix.lower()
     if suffix == ".zip":
         return archive.load_zip

@@ -68,8 +68,8 @@ def changed(changes: tuple[Change, ...], like: Tensor, rng: torch.Generator) -> 
 
 def _color(like: Tensor, rng: torch.Generator) -> Row:
     """Brightness by -0.5..0.5, saturation by 0..2, contrast by 0.5..1.5."""
-    drawn = torch.rand(3, len(like), 1, 1, 1, generator=rng, device=like.device)
-    brightness, saturation, contrast = drawn[0] - 0.5, 2 * drawn[1], drawn[2] + 0.5
+    drawn = torch.rand(len(like), 3, 1, 1, 1, generator=rng, device=like.device)
+    brightness, saturation, contrast = drawn[:, 0] - 0.5, 2 * drawn[:, 1], drawn[:, 2] + 0.5
 
     def row(images: Tensor) -> Tensor:
         images = images + brightness

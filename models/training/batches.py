@@ -42,7 +42,7 @@ def draw_prior(model: ModelConfig, rows: int, rng: torch.Generator, device: torc
         free = torch.randn(shape, generator=rng, device=device)
     if not model.categorical:
         return free
-    category = torch.randint(model.categorical, (rows,), generator=rng, device=device)
+    category = torch.randint(0, model.categorical, (rows,), generator=rng, device=device)
     return torch.cat([free, one_hot(category, model.categorical).to(free)], dim=1)
 
 

@@ -21,6 +21,7 @@ from models.pairings.terms import Losses
 from models.training import checkpoint, health, log, pictures
 from models.training.batches import Batches, draw_prior, rng_for
 from models.training.step import Trainer
+from models.training.workers import ALONE, Workers, here
 from serving.cores import usable_cores
 from serving.images import ImageSpec
 
@@ -81,19 +82,26 @@ def use_threads(config: Config) -> None:
 
     More threads than cores make each wait for the others: ten times slower, not a little.
     """
-    torch.set_num_threads(config.train.threads or usable_cores())
+    torch.set_num_threads(config.train.threads or max(1, usable_cores() // here()))
 
 
 class Run:
     """One run directory and the training that fills it."""
 
-    def __init__(self, out: Path, config: Config, data: Dataset, device: torch.device) -> None:
-        self.out, self.device = out, device
+    def __init__(
+        self,
+        out: Path,
+        config: Config,
+        data: Dataset,
+        device: torch.device,
+        workers: Workers = ALONE,
+    ) -> None:
+        self.out, self.device, self.workers = out, device, workers
         _check_labels(config, data)
         kept, held_out = data.held_out(config.data.holdout, config.train.seed)
         if len(kept) < 2:
             raise DataError(f"{config.data.path} leaves {len(kept)} items to train on")
-        self.trainer = Trainer(config, device)
+        self.trainer = Trainer(config, device, workers)
         self.config = self.trainer.config
         self.batches = Batches(
             kept,
@@ -103,6 +111,7 @@ class Run:
             flip=config.data.flip,
             unlabelled=config.train.unlabelled if config.model.classes else 0.0,
         )
+        workers.check_batch(self.batches.batch)
         watched = held_out if len(held_out) >= pictures.PAIRS else kept
         self.hashes = kept.hashes()
         shown = Batches(watched, batch=512, seed=config.train.seed, device=device)
@@ -117,14 +126,17 @@ class Run:
             "fingerprint": data.fingerprint(),
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),
             "torch": torch.__version__,
+            "workers": workers.count,
         }
 
     def begin(self, command: str) -> None:
         """Make the run directory.  Raises RunError where there is one already."""
         if self.out.exists() and any(self.out.iterdir()):
             raise RunError(f"{self.out} is not empty: continue with --resume, or choose another")
-        self.out.mkdir(parents=True, exist_ok=True)
-        self._write_config([command])
+        self.workers.wait()  # every worker has found it empty
+        if self.workers.leads:
+            self.out.mkdir(parents=True, exist_ok=True)
+            self._write_config([command])
 
     def resume(self, before: dict[str, Any], command: str) -> None:
         """Come back to the latest checkpoint; `before` is what the run had `found`.
@@ -134,16 +146,20 @@ class Run:
         for name in ("fingerprint", "items", "held_out"):
             if before.get(name) != self.found[name]:
                 raise RunError(f"{self.config.data.path} is not the data this run began with")
-        checkpoint.tidy(self.out)
+        if self.workers.leads:
+            checkpoint.tidy(self.out)
+        self.workers.wait()
         self.seconds = checkpoint.restore(self.out, self.trainer)
         if self.trainer.step > self.config.train.steps:
             raise BadConfig(
                 f"{self.out} has trained {self.trainer.step} steps already, "
                 f"train.steps is {self.config.train.steps}"
             )
-        log.forget_after(self.out, self.trainer.step)
-        since = [f"{command}  # from step {self.trainer.step}"]
-        self._write_config([*before.get("commands", []), *since])
+        self.workers.wait()  # every worker has read it
+        if self.workers.leads:
+            log.forget_after(self.out, self.trainer.step)
+            since = [f"{command}  # from step {self.trainer.step}"]
+            self._write_config([*before.get("commands", []), *since])
 
     def steps(self) -> Iterator[Tick]:
         """Train to the last step, one item per step.
@@ -172,7 +188,7 @@ class Run:
             tick = self._logged(losses, looks=draws) if logs or draws else Tick(step=step)
             if saves:
                 self._save()
-            if draws:
+            if draws and self.workers.leads:
                 log.draw(self.out)
             yield tick
 
@@ -183,6 +199,8 @@ class Run:
         rate, self._began, self._items = self._items / (now - self._began), now, 0
         values = {name: loss.item() for name, loss in losses.items()}
         tick = Tick(step=self.trainer.step, losses=values, images_per_second=rate)
+        if not self.workers.leads:
+            return tick
         line: dict[str, Any] = {"step": tick.step, "losses": values}
         if looks:
             line["metrics"] = self._look()
@@ -217,7 +235,8 @@ class Run:
         bad = self.trainer.first_bad_weight()
         if bad:
             raise Diverged(self.trainer.step, f"weight {bad}")
-        checkpoint.save(self.out, self.trainer, seconds=self.seconds)
+        if self.workers.leads:
+            checkpoint.save(self.out, self.trainer, seconds=self.seconds)
 
 
 def _check_labels(config: Config, data: Dataset) -> None:

@@ -10,6 +10,7 @@ from models.networks.blocks import Orthonormal
 from models.pairings.terms import Losses
 from models.regularisers import Regularisers
 from models.regularisers.weight_clip import clip
+from models.training.workers import Workers
 
 
 def of_pair(parameters: Iterable[nn.Parameter], train: TrainConfig) -> torch.optim.Optimizer:
@@ -38,11 +39,13 @@ def _build(
             return torch.optim.RMSprop(parameters, lr=lr)
 
 
-def descend(optimiser: torch.optim.Optimizer, losses: Losses) -> None:
-    """One step down the total."""
+def descend(optimiser: torch.optim.Optimizer, losses: Losses, workers: Workers) -> Losses:
+    """One step down the total; the losses, as means over the workers."""
     optimiser.zero_grad(set_to_none=True)
     losses["total"].backward()
+    workers.average_slopes(w for group in optimiser.param_groups for w in group["params"])
     optimiser.step()
+    return workers.average(losses)
 
 
 def constrain(critics: nn.Module, chosen: Regularisers) -> None:

@@ -20,6 +20,7 @@ from models.training.averaging import average_into, estimate_batchnorm
 from models.training.batches import Batches, draw_prior, rng_for, seed_of
 from models.training.polish import polish_loss
 from models.training.unrolling import unrolled_loss
+from models.training.workers import ALONE, Workers
 
 BATCHNORM_BATCHES = 50
 _Network = TypeVar("_Network", bound=nn.Module)
@@ -32,9 +33,11 @@ class Trainer:
     weights and optimisers advance alike.
     """
 
-    def __init__(self, config: Config, device: torch.device) -> None:
+    def __init__(self, config: Config, device: torch.device, workers: Workers = ALONE) -> None:
         self.config = config = choices.resolve(config)
-        self.device = device
+        self.device, self.workers = device, workers
+        if workers.count > 1:
+            choices.check_shared(config)
         self.regularisers = regularisers.parse(config.regularisers)
         self.objective: Objective = objectives.build(config)
         self.pairing = pairings.build(config, self.regularisers, self.objective.head)
@@ -74,7 +77,8 @@ class Trainer:
         if self.step >= train.steps - train.polish:
             losses = self._polish(batches)
         else:
-            losses = self._play(batches)
+            with self.workers.draws():
+                losses = self._play(batches)
         self.step += 1
         begun = train.steps - train.polish if self.polishing else 0
         for average, network in self._averages():
@@ -89,7 +93,8 @@ class Trainer:
         critic: Losses = {}
         for turn in range(train.critic_steps):
             number = self.step * train.critic_steps + turn
-            x, labels = batches.at(number), batches.labels_at(number)
+            x = self.workers.own(batches.at(number))
+            labels = self._own_labels(batches, number)
             z = draw_prior(self.config.model, len(x), rng, self.device)
             encoder, generator = told(self.encoder, labels), told(self.generator, labels)
             critics = self._told_critics(labels)
@@ -106,6 +111,11 @@ class Trainer:
             pair = self._pair_step(critics, batch, self._turn(x, rng, 0))
         losses = {f"critic/{name}": loss.detach() for name, loss in critic.items()}
         return losses | {f"pair/{name}": loss.detach() for name, loss in pair.items()}
+
+    def _own_labels(self, batches: Batches, number: int) -> torch.Tensor | None:
+        """This worker's labels of batch `number`; None where the model is told none."""
+        labels = batches.labels_at(number)
+        return None if labels is None else self.workers.own(labels)
 
     def _told_critics(self, labels: torch.Tensor | None) -> nn.ModuleDict:
         return nn.ModuleDict({name: told(each, labels) for name, each in self.critics.items()})
@@ -136,7 +146,7 @@ class Trainer:
     ) -> Losses:
         with self._precision():
             losses: Losses = self.pairing.critic_loss(critics, batch, self.objective, turn)
-        optimisers.descend(optimiser, losses)
+        losses = optimisers.descend(optimiser, losses, self.workers)
         optimisers.constrain(self.critics, self.regularisers)
         self.objective = self.objective.after(losses)
         state = self.objective.shown()
@@ -149,7 +159,7 @@ class Trainer:
             losses = (
                 unrolled_loss(*game, unrolled) if unrolled else self.pairing.pair_loss(*game[1:])
             )
-            optimisers.descend(self.pair_optimiser, losses)
+            losses = optimisers.descend(self.pair_optimiser, losses, self.workers)
         return losses
 
     def _polish(self, batches: Batches) -> Losses:
@@ -159,7 +169,8 @@ class Trainer:
         self._mode(polishing=True)
         train = self.config.train
         number = self.step * train.critic_steps
-        x, labels = batches.at(number), batches.labels_at(number)
+        x = self.workers.own(batches.at(number))
+        labels = self._own_labels(batches, number)
         critics = self._told_critics(labels)
         with held(self.generator), held(self.critics), self._precision():
             losses = polish_loss(
@@ -169,7 +180,7 @@ class Trainer:
                 x,
                 weight=train.polish_feature,
             )
-            optimisers.descend(self.polish_optimiser, losses)
+            losses = optimisers.descend(self.polish_optimiser, losses, self.workers)
         return {f"pair/{name}": loss.detach() for name, loss in losses.items()}
 
     def _begin_polishing(self, batches: Batches) -> None:

@@ -194,7 +194,7 @@ def test_vectors_must_fit_the_model() -> None:
     assert load_vectors("toy:ring", 2, limit=10).images.shape == (10, 2)
     with pytest.raises(DataError, match="vectors of 2"):
         load_vectors("toy:ring", 3)
-    with pytest.raises(UnknownName, match="grid, ring"):
+    with pytest.raises(UnknownName, match="double-ring, grid, heavy-centre, ring, swiss-roll"):
         load_vectors("toy:spiral", 2)
 
 

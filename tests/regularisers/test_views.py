@@ -37,7 +37,7 @@ def test_noise_has_its_deviation_and_differs_at_each_look() -> None:
 
 def test_color_is_brightness_then_saturation_then_contrast() -> None:
     x = images(1)
-    drawn = torch.rand(3, 5, generator=rng()).numpy()
+    drawn = torch.rand(5, 3, generator=rng()).numpy().T
     expected = x.numpy().copy()
     for i in range(5):
         image = expected[i] + (drawn[0, i] - 0.5)

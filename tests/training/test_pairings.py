@@ -270,3 +270,15 @@ def test_a_polished_run_can_play_on(tmp_path: Path) -> None:
     resumed = train("--resume", run, "--steps", 22, sets=("train.polish=0",))
     assert resumed.exit_code == 0, resumed.output
     assert changed(before, weights(again(run))) >= {"encoder", "generator", "critics"}
+
+
+def test_the_guide_has_a_command_that_trains_each_pairing() -> None:
+    shown = re.findall(
+        r"^biject train (models/\S+ .*model\.pairing=(\w+).*)$", document("training.md"), re.M
+    )
+    assert [name for _, name in shown] == list(pairings.PAIRINGS)
+    for command, name in shown:
+        done = train(*command.split(), "--dry-run", sets=("train.threads=1",))
+        assert done.exit_code == 0, done.output
+        assert "warning" not in done.stderr
+        assert f'"pairing": "{name}"' in done.stdout
