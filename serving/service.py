@@ -91,10 +91,14 @@ class Biject:
         by: str | None = None,
         fpr: float | None = FPR,
         heatmap: str | None = "none",
+        tile: int | None = None,
+        stride: int | None = None,
+        roi: str | None = None,
         model: str = "default",
     ) -> Json:
         """How abnormal each image is: `results`, `threshold`, `by`."""
-        return await _answer("score", model, images, by=by, fpr=fpr, heatmap=heatmap)
+        cut = {"tile": tile, "stride": stride, "roi": roi}
+        return await _answer("score", model, images, by=by, fpr=fpr, heatmap=heatmap, **cut)
 
     @bentoml.api
     async def interpolate(

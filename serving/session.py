@@ -2,13 +2,12 @@
 
 import contextlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
 import click
-import numpy as np
 
 from serving import files
 from serving.bundle import MANIFEST, Manifest
@@ -16,11 +15,12 @@ from serving.cores import usable_cores
 from serving.engine import Device
 from serving.errors import BundleError, DeviceError, ServingError
 from serving.files import Figures, WrongOutput
-from serving.images import FOLDER_FORMATS, FOLDER_SUFFIXES, ImageSpec, decode
+from serving.images import FOLDER_FORMATS, FOLDER_SUFFIXES, decode, decode_frame
 from serving.local import LocalPair, open_bundle
 from serving.queueing import Array
 
 _BLOCK: Final = 512  # images that are decoded before they are computed
+_FEW: Final = 8  # the same of frames
 
 
 class Wrong(click.ClickException):
@@ -30,20 +30,27 @@ class Wrong(click.ClickException):
 
 
 class Source:
-    """The images of a command, block by block: uint8 [n, H, W, C]."""
+    """The images of a command, block by block: uint8 [n, H, W, C], or frames at their own sizes.
 
-    def __init__(self, spec: ImageSpec, paths: Sequence[Path]) -> None:
-        self._spec = spec
+    Args:
+        decode: What one file's bytes hold.
+        block: How many there are in a block.
+    """
+
+    def __init__(
+        self, decode: Callable[[bytes], Array], paths: Sequence[Path], *, block: int = _BLOCK
+    ) -> None:
+        self._decode, self._block = decode, block
         self._paths = [file for path in paths for file in _files(path)]
         self.names = [str(path) for path in self._paths]  # one per row
 
-    def __iter__(self) -> Iterator[Array]:
+    def __iter__(self) -> Iterator[list[Array]]:
         """Decode block after block; if any file cannot be read, all of those are named at the end.
 
         Nothing is given from the first bad file on: the command is going to fail.
         """
         bad: list[str] = []
-        starts = range(0, len(self._paths), _BLOCK)
+        starts = range(0, len(self._paths), self._block)
         with (
             ThreadPoolExecutor(usable_cores()) as pool,
             click.progressbar(
@@ -54,10 +61,10 @@ class Source:
             ) as bar,
         ):
             for start in starts:
-                block = list(pool.map(self._read, self._paths[start : start + _BLOCK]))
+                block = list(pool.map(self._read, self._paths[start : start + self._block]))
                 bad += [one for one in block if isinstance(one, str)]
                 if not bad:
-                    yield np.stack([one for one in block if not isinstance(one, str)])
+                    yield [one for one in block if not isinstance(one, str)]
                 bar.update(len(block))
         if bad:
             raise click.ClickException(
@@ -67,7 +74,7 @@ class Source:
     def _read(self, path: Path) -> Array | str:
         """The image, or what is wrong with it."""
         try:
-            return decode(path.read_bytes(), self._spec, formats=FOLDER_FORMATS)
+            return self._decode(path.read_bytes())
         except OSError as error:
             return f"{path}: {error.strerror or error}"
         except ServingError as error:
@@ -92,10 +99,19 @@ class Session:
         """The images in these files and folders.  Wrong if there are none to read."""
         if self.manifest.image is None:
             raise Wrong(f"{self.ref} takes vectors, not images: ask it over HTTP")
-        source = Source(self.manifest.image, paths)
-        if not source.names:
-            raise Wrong(f"no images in {', '.join(map(str, paths))}")
-        return source
+        spec = self.manifest.image
+        return _some(Source(lambda data: decode(data, spec, formats=FOLDER_FORMATS), paths), paths)
+
+    def frames(self, paths: Sequence[Path]) -> Source:
+        """The same at their own sizes."""
+        if self.manifest.image is None:
+            raise Wrong(f"{self.ref} takes vectors, not images: ask it over HTTP")
+        channels = self.manifest.image.channels
+
+        def read(data: bytes) -> Array:
+            return decode_frame(data, channels, formats=FOLDER_FORMATS)
+
+        return _some(Source(read, paths, block=_FEW), paths)
 
     def check_figures(self, out: Path | None, *, as_json: bool) -> None:
         """Say what is wrong with `--out` before any work."""
@@ -161,6 +177,13 @@ def session(path: Path, device: Device) -> Iterator[Session]:
         raise click.ClickException(str(error)) from error
     except ServingError as error:
         raise click.ClickException(error.detail) from error
+
+
+def _some(source: Source, paths: Sequence[Path]) -> Source:
+    """The source.  Wrong if there is nothing in it."""
+    if not source.names:
+        raise Wrong(f"no images in {', '.join(map(str, paths))}")
+    return source
 
 
 def _files(path: Path) -> list[Path]:

@@ -16,6 +16,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 from starlette.types import Receive
 
+from serving import rendering
 from serving.containers import kind_of
 from serving.errors import BadRequest, TooLarge, UnsupportedType
 from serving.routes.form_parts import FormPart, FormParts
@@ -23,6 +24,7 @@ from serving.routes.parameters import Given
 
 Wanted = Literal["images", "vectors", "latents"]
 
+MASK: Final = "roi"  # the parameter that may come as a file
 MAX_ID: Final = 256  # characters
 MAX_FIELDS: Final = 64  # form fields beside the images: parameters are few
 MAX_NODES: Final = 262_144  # lists and objects in a JSON body
@@ -208,6 +210,8 @@ def _from_multipart(
         if name == wanted:
             files.append(data)
             ids.append(filename[:MAX_ID] if filename else None)
+        elif name == MASK and filename is not None:
+            given.append(Given(name, rendering.data_uri(data)))
         elif filename is not None:
             where = f"send images in the field `{wanted}`" if wanted else "this takes no files"
             raise BadRequest(f"a file in the field {name[:60]!r}; {where}")

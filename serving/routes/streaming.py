@@ -21,11 +21,12 @@ from serving import problems, telemetry, verbs
 from serving.attendance import ClientGone, attended
 from serving.deployment import Deployment
 from serving.errors import Busy, DeadlineExceeded, RateExceeded, ServingError
-from serving.results import NOTHING, Result, Runner, Scored
+from serving.results import NOTHING, Array, Result, Runner, Scored
 from serving.routes import answers
 from serving.routes.documents import Context, last_line
 from serving.routes.intake import Faults
 from serving.telemetry import Trace
+from serving.tiles import Frames
 from serving.verbs import Prepared
 
 PIECE: Final = 64  # rows that are computed, and sent, together
@@ -81,29 +82,32 @@ class Stream(StreamingResponse):
 async def pieces(
     deployment: Deployment,
     prepared: Prepared,
-    runner: Callable[[Faults], Runner],
+    runner: Callable[[Faults, Array | Frames], Runner],
     context: Context,
 ) -> AsyncGenerator[bytes, None]:
     """The lines of the answer, some at a time; whoever stops asking stops the work.
 
-    `runner` makes that of one piece, from those of its rows that are known to have failed; it adds
-    to them what fails on the way.
+    `runner` makes that of one piece, from those of its rows that are known to have failed, to which
+    it adds what fails on the way, and the rows.
     """
-    count = len(prepared.rows)
+    rows = prepared.rows
+    count = len(rows)
+    # frames of so many tiles, more or less
+    size = max(1, PIECE * count // max(1, rows.count)) if isinstance(rows, Frames) else PIECE
     total, alone = prepared.usage, prepared._replace(usage=NOTHING)
 
     async def piece(start: int) -> tuple[Result, bytes]:
-        stop = min(start + PIECE, count)
+        stop = min(start + size, count)
         failed = {i - start: why for i, why in context.failed.items() if start <= i < stop}
         ids = None if context.ids is None else context.ids[start:stop]
-        result = await _patiently(alone, runner(failed), start, stop)
+        result = await _patiently(alone, runner(failed, rows[start:stop]), start, stop)
         if isinstance(result, Scored):
             deployment.metrics.judged(prepared.manifest.name, result.verdict, failed)
         its = replace(context, failed=failed, ids=ids)
         return result, await deployment.aside(lambda: answers.render_lines(result, its, start))
 
     waiting: deque[asyncio.Task[tuple[Result, bytes]]] = deque()
-    starts = iter(range(0, count, PIECE))
+    starts = iter(range(0, count, size))
     try:
         while True:
             while len(waiting) < _AHEAD and (start := next(starts, None)) is not None:

@@ -149,8 +149,8 @@ def read_request(body: bytes, content_type: str, verb: str, manifest: Manifest) 
     values = parameters.parse(known, payload.given)
     rows: npt.NDArray[Any] | None = None
     if payload.files is not None:
-        intake._check_count(len(payload.files), MOST, "images")
-        decoded = [images.decode(intake._file(file), SPEC) for file in payload.files]
+        intake.check_count(len(payload.files), MOST, "images")
+        decoded = [images.decode(intake.file_of(file), SPEC) for file in payload.files]
         rows = np.stack(decoded)
     elif payload.npy is not None and wanted:
         rows, _ = intake._from_npy(payload.npy, manifest, wanted, MOST)
