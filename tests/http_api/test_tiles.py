@@ -201,13 +201,14 @@ def test_limits_are_those_of_a_request(client: httpx.Client) -> None:
 
 
 def test_a_key_pays_for_tiles(serve: Any) -> None:
-    with serve(api_keys=("secret",), rate_limit=15.0) as running:
+    with serve(api_keys=("secret",), rate_limit=0.5) as running:
         headers = {"Content-Type": "image/png", "Authorization": "Bearer secret"}
         path = "/v1/models/oracle/score?tile=8&stride=6"
         first = running.client.post(path, content=png(FRAME), headers=headers)
         assert first.status_code == 200, first.text
         again = running.client.post(path, content=png(FRAME[:8, :8]), headers=headers)
         assert again.status_code == 429, again.text
+        assert int(again.headers["Retry-After"]) > 10  # seconds that 20 images take, nearly
 
 
 def test_lines_arrays_and_pictures_say_the_same(client: httpx.Client) -> None:
