@@ -160,6 +160,16 @@ def decode_frame(
     return _array(image)
 
 
+def mirrored(pixels: Pixels, height: int, width: int) -> Pixels:
+    """Pixels [h, w, C], continued to the right and below by their mirror image where they are less
+    than so many."""
+    short = [
+        (0, max(0, wanted - had))
+        for wanted, had in ((height, len(pixels)), (width, pixels.shape[1]))
+    ]
+    return np.pad(pixels, (*short, (0, 0)), mode="symmetric")
+
+
 def convert(image: Image.Image, spec: ImageSpec) -> Pixels:
     """The opened image as uint8 [H, W, C], by the same path as `decode`; read-only.
 

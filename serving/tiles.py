@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.errors import Unprocessable
-from serving.images import FOLDER_FORMATS, MAX_PIXELS, ImageSpec, Pixels, decode_frame
+from serving.images import FOLDER_FORMATS, MAX_PIXELS, ImageSpec, Pixels, decode_frame, mirrored
 
 Floats = npt.NDArray[np.float32]
 Places = npt.NDArray[np.intp]  # [K, 2], top and left of each tile in its frame
@@ -195,8 +195,7 @@ class Frame:
         side, (height, width, channels) = tiling.tile, self.pixels.shape
         box = Box(0, 0, width, height) if tiling.region is None else tiling.region.box
         pixels = self.pixels[box.y : box.y + box.height, box.x : box.x + box.width]
-        short = [(0, max(0, side - length)) for length in pixels.shape[:2]]
-        pixels = np.pad(pixels, (*short, (0, 0)), mode="symmetric")
+        pixels = mirrored(pixels, side, side)
         tiles = np.empty((len(self.places), side, side, channels), np.uint8)
         for tile, (y, x) in zip(tiles, self.places - (box.y, box.x), strict=True):
             tile[:] = pixels[y : y + side, x : x + side]

@@ -63,6 +63,7 @@ def read_data(config: Config, progress: Progress = silent) -> Dataset:
         limit=data.limit,
         classes=data.classes,
         group=data.group,
+        crops=data.crops,
         progress=progress,
     )
 
