@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from export import bundle_writer, calibration, report, store, tables, trained_on
+from export import bundle_writer, calibration, frames, report, store, tables, trained_on
 from export import evaluate as evaluation
 from export.commands import one_sentence, placing, say_parity, say_place
 from export.destination import destination
@@ -18,6 +18,7 @@ from export.runs import facts_of, pair_of, preprocess_of
 from export.subjects import open_subject
 from export.watching import Terminal
 from models.training.checkpoint import load_pair
+from serving.cutting import cutting, tiling
 
 
 @click.command()
@@ -98,22 +99,41 @@ def export(
 )  # fmt: skip
 @click.option("--by", metavar="TERM", help="The term that judges unless a request names another.")
 @click.option("--force", is_flag=True, help="Take images that the model was trained on, too.")
-def calibrate(bundle: Path, data: str, out: Path, by: str | None, force: bool) -> None:
+@cutting
+def calibrate(
+    bundle: Path,
+    data: str,
+    out: Path,
+    by: str | None,
+    force: bool,
+    tile: int | None,
+    stride: int | None,
+    roi: str | None,
+) -> None:
     """Write a new version of BUNDLE that judges scores by those of normal images.
 
     A score then comes with a p-value: the share of normal images that are at least as abnormal.
     From 150 images on, a third of them, at most 2,000, become neighbours that the terms
     mahalanobis, knn and combined compare an image's code with.
 
+    With --tile images are cut, at their own sizes, into tiles of the model's size, and p-values are
+    those of whole images that are cut so.
+
     \b
     Example:
         biject calibrate my-models/fashion/1 --data fashion-mnist --out my-models/fashion/2
+        biject calibrate my-models/tiles/1 --data frames --tile 64 --out my-models/tiles/2
     """
     with one_sentence():
         subject, place, watch = open_subject(bundle), destination(out), Terminal()
         if subject.opened is None:
             raise BadOutput(f"{bundle} is a run: biject export {bundle} OUT --calibrate {data}")
-        normal = calibration.normal_images(subject, data, force=force, watch=watch)
+        asked = tiling(subject.spec, None, tile=tile, stride=stride, roi=roi)
+        normal: calibration.Normal | frames.NormalFrames
+        if asked is None:
+            normal = calibration.normal_images(subject, data, force=force, watch=watch)
+        else:
+            normal = calibration.normal_frames(subject, data, asked, force=force, watch=watch)
         _say(normal.notes)
         bundle_writer.rewrite(
             subject.opened,

@@ -52,8 +52,6 @@ def per_region_overlap(heat: Heat, masks: Masks, *, limit: float = LIMIT) -> flo
     rate, overlap, _ = roc_curve(defective, values, sample_weight=weights)
     last = int(np.searchsorted(rate, limit))  # the first point at or beyond it
     end = np.interp(limit, rate[last - 1 : last + 1], overlap[last - 1 : last + 1])
-    if rate[last] == limit:  # it may rise there, which is no area
-        end = overlap[last]
     return float(
         np.trapezoid(np.append(overlap[:last], end), np.append(rate[:last], limit)) / limit
     )

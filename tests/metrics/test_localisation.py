@@ -1,5 +1,6 @@
 """Pixel AUROC and PRO, beside scikit-learn and beside a plain reading of the definition."""
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,7 @@ def pro_by_hand(heat: list[Any], masks: list[Any], limit: float) -> float:
         shares = [np.mean([heat[i][y, x] >= t for y, x in pixels]) for i, pixels in REGIONS]
         points.append((float(np.mean(sound >= t)), float(np.mean(shares))))
     area = 0.0
-    for (x0, y0), (x1, y1) in zip(points, points[1:], strict=False):
+    for (x0, y0), (x1, y1) in pairwise(points):
         if x0 >= limit:
             break
         end = min(x1, limit)
