@@ -140,8 +140,8 @@ def test_of_a_mask_the_tiles_that_it_touches(client: httpx.Client) -> None:
     mask[0, 25] = 200  # and of the top right one
     mask[:, 29] = 127  # not light enough
     given = {"images": ("f.png", png(FRAME)), "roi": ("mask.png", png(mask))}
-    query = {"tile": SIDE, "stride": SIDE, "heatmap": "map"}
-    answer = client.post("/v1/models/tiled/score", params=query, files=given)
+    query = f"tile={SIDE}&stride={SIDE}&heatmap=map"
+    answer = client.post(f"/v1/models/tiled/score?{query}", files=given)
     assert answer.status_code == 200, answer.text
     (result,) = answer.json()["results"]
     terms = oracle_score(
