@@ -193,6 +193,8 @@ class Frame:
     def cut(self, tiling: Tiling) -> Pixels:
         """Its tiles [K, tile, tile, C]."""
         side, (height, width, channels) = tiling.tile, self.pixels.shape
+        if not len(self.places):  # it failed, and need not hold the region
+            return np.empty((0, side, side, channels), np.uint8)
         box = Box(0, 0, width, height) if tiling.region is None else tiling.region.box
         pixels = self.pixels[box.y : box.y + box.height, box.x : box.x + box.width]
         pixels = mirrored(pixels, side, side)

@@ -30,7 +30,7 @@ async def tiling(
 
     Raises Unprocessable, and what is wrong with a mask.
     """
-    if not any(values.get(name) for name in ("tile", "stride", "roi")):
+    if all(values.get(name) is None for name in ("tile", "stride", "roi")):
         return None
     region, roi = None, values["roi"]
     if roi is not None:

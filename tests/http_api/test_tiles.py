@@ -241,6 +241,21 @@ def test_lines_arrays_and_pictures_say_the_same(client: httpx.Client) -> None:
     )
 
 
+def test_a_bad_frame_fails_alone_in_a_region_too(client: httpx.Client) -> None:
+    answer = client.post(
+        "/v1/models/tiled/score?tile=8&heatmap=map&roi=3,2,20,19",
+        json={"images": ["!!", uri(FRAME), uri(FRAME[:10])]},
+        headers={"Prefer": "partial"},
+    )
+    assert answer.status_code == 200, answer.text
+    bad, good, low = answer.json()["results"]
+    assert (bad["status"], low["status"]) == (422, 422)
+    assert "beyond" in low["detail"]
+    assert good["tiles"] == 9
+    nothing = client.post("/v1/models/tiled/score?tile=8&roi=", content=png(FRAME))
+    assert nothing.status_code == 422
+
+
 @pytest.mark.parametrize("accept", ["application/json", "application/x-ndjson"])
 def test_a_bad_frame_fails_alone(client: httpx.Client, accept: str) -> None:
     tiles = poisoned(np.random.default_rng(8).integers(0, 256, (6, 8, 8, 3), np.uint8), 4)
