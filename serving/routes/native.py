@@ -65,7 +65,12 @@ class BatchRunner:
             caller.pay(rows)
         begin, tally = time.monotonic(), self._loaded.tally
         try:
-            answer = await self._loaded.batcher.submit(graph, inputs, self._trace.deadline)
+            answer = await self._loaded.batcher.submit(
+                graph,
+                inputs,
+                self._trace.deadline,
+                on_abandoned=None if caller is None else caller.give_back,
+            )
         except ServingError:
             tally.failed(graph, time.monotonic() - begin)
             if caller is not None:
@@ -257,11 +262,12 @@ class Native:
         count = rows.count if isinstance(rows, Frames) else len(prepared.rows)
         asked.model.ready.batcher.check(graph, count, asked.trace.deadline)
 
-        def runner(bad: Faults, some: Array | Frames) -> Runner:
+        def runner(model: Model, bad: Faults, some: Array | Frames) -> Runner:
+            strict = BatchRunner(model, asked.trace)
             return Lenient(strict, manifest, bad, _owners(some)) if asked.partial else strict
 
         context = asked.context(payload, failed)
-        pieces = streaming.pieces(self._deployment, prepared, runner, context)
+        pieces = streaming.pieces(self._deployment, asked.model, prepared, runner, context)
         return Stream(await anext(pieces), pieces, receive, asked.trace, dict(headers))
 
     async def _rows(
