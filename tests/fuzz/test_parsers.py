@@ -263,7 +263,7 @@ def test_inferences(times: int, manifest: Manifest) -> None:
         found = tensors.parse(body, min(length, len(body)), graph, max_rows=MOST)
         (given,) = found.inputs
         if isinstance(given, list):
-            assert len([images.decode(intake._file(one), SPEC) for one in given]) <= MOST
+            assert len([images.decode(intake.file_of(one), SPEC) for one in given]) <= MOST
         else:
             assert given.shape[1:] == SPEC.shape
 
