@@ -9,15 +9,16 @@ elsewhere, and then none of them may be among those trained on.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from export import bundle_writer, latent_terms, parity, parts, trained_on
+from export import bundle_writer, frames, latent_terms, parity, parts, trained_on
 from export.errors import BadData
+from export.frames import NormalFrames
 from export.latent_terms import Codes
 from export.runs import name_of
 from export.subjects import ROWS, Subject, open_subject
@@ -27,12 +28,14 @@ from models.datasets import Dataset
 from models.errors import DataError
 from serving import bundle
 from serving.bundle import sha256_of
+from serving.tiles import Tiling
 
 Json = dict[str, Any]
 Images = npt.NDArray[np.uint8]
 
 QUANTILES: Final = (0.5, 0.9, 0.99, 0.999)  # of the heat of a pixel
 MAX_PIXELS: Final = 16_000_000  # that those are taken of: bounds memory
+ENOUGH: Final = 4_000  # tiles of frames that say how far terms spread
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,8 +83,34 @@ def normal_images(subject: Subject, data: str, *, force: bool = False, watch: Si
     return Normal(images=images, source=source, hashes=hashes, notes=tuple(notes))
 
 
+def normal_frames(
+    subject: Subject, data: str, tiling: Tiling, *, force: bool = False, watch: Silent
+) -> NormalFrames:
+    """The frames of `data` that may calibrate `subject` where frames are cut so.
+
+    Those whose parts were trained on may not, where training took parts.  Raises as
+    `normal_images` does.
+    """
+    found, seen = frames.normal_frames(subject, data, tiling, watch=watch)
+    notes = [*found.notes]
+    if seen is not None:
+        notes += _overlap(seen, data, found.hashes, force=force)
+    kept = len(found.rows) // 3
+    least = 1 / (len(found.rows) - kept + 1)
+    notes.append(
+        f"{len(found.rows):,} normal frames: nothing can be flagged at a rate below {least:.2g}, "
+        f"the codes of {kept:,} being what others' are compared with"
+    )
+    return replace(found, notes=tuple(notes))
+
+
 def calibrate(
-    folder: Path, described: Json, *, normal: Normal, by: str | None = None, watch: Silent
+    folder: Path,
+    described: Json,
+    *,
+    normal: Normal | NormalFrames,
+    by: str | None = None,
+    watch: Silent,
 ) -> None:
     """Calibrate the bundle in `folder`, not yet in its place: its files and `described` change.
 
@@ -92,14 +121,29 @@ def calibrate(
         ParityFailure: the terms appended answer otherwise than numpy.
     """
     watch.say("scoring normal images")
-    judges, near = _divided(normal.images.images)
-    if len(near) and not add_latent_terms(folder, described, near, judges, watch=watch):
-        judges = normal.images.images
+    rows: Sequence[int] = []
+    if isinstance(normal, NormalFrames):
+        rows, kept = _shared(normal.rows, len(normal.rows) // 3)
+        judges = normal.tiles(rows, ENOUGH)
+        near = normal.tiles(kept, latent_terms.MOST_CODES) if kept else judges[:0]
+        near = near if len(near) >= latent_terms.FEWEST_CODES else near[:0]
+    else:
+        images = normal.images.images
+        shared = _shared(range(len(images)), kept_codes(len(images)))
+        judges, near = (images[part] for part in shared)
+    if not len(near) or not add_latent_terms(folder, described, near, judges, watch=watch):
+        if isinstance(normal, NormalFrames):
+            rows = normal.rows
+        else:
+            judges = normal.images.images
     subject = open_subject(folder)
     if by is not None and by not in subject.terms:
         raise BadData(f"there is no term {by!r}: --by takes {', '.join(subject.terms)}")
     described["score"] = {**described["score"], "default": by or subject.default_term}
-    found = measure(subject, judges, watch=watch)
+    if isinstance(normal, NormalFrames):
+        found = measure_frames(subject, normal, rows, watch=watch)
+    else:
+        found = measure(subject, judges, watch=watch)
     described["score"] = {**described["score"], "calibration": {"source": normal.source, **found}}
 
 
@@ -109,11 +153,10 @@ def kept_codes(count: int) -> int:
     return kept if kept >= latent_terms.FEWEST_CODES else 0
 
 
-def _divided(images: Images) -> tuple[Images, Images]:
+def _shared(rows: Sequence[int], kept: int) -> tuple[list[int], list[int]]:
     """(to be scored, whose codes are kept): no image is judged by a neighbour that is itself."""
-    count = kept_codes(len(images))
-    order = np.random.Generator(np.random.Philox(key=0)).permutation(len(images))
-    return images[np.sort(order[count:])], images[np.sort(order[:count])]
+    order = np.random.Generator(np.random.Philox(key=0)).permutation(len(rows))
+    return [rows[i] for i in np.sort(order[kept:])], [rows[i] for i in np.sort(order[:kept])]
 
 
 def add_latent_terms(
@@ -190,14 +233,32 @@ def measure(subject: Subject, images: Images, *, watch: Silent) -> Json:
         terms.append(scored)
         heat.append(heats[shown[part]].ravel())
     scores = np.concatenate(terms).astype(np.float64)
+    return _written(subject, scores, np.concatenate(heat), int(shown.sum()))
+
+
+def measure_frames(
+    subject: Subject, normal: NormalFrames, rows: Sequence[int], *, watch: Silent
+) -> Json:
+    """The same of whole frames: each as abnormal as its worst tile; and how they were cut."""
+    scores, heat = frames.measure(subject, normal, rows, watch=watch)
+    return {"tiles": normal.tiling.said()} | _written(subject, scores, heat, len(rows))
+
+
+def _written(
+    subject: Subject,
+    scores: npt.NDArray[np.float64],
+    heat: npt.NDArray[np.float32],
+    shown: int,
+) -> Json:
+    """Scores [N, T] and the heat of pixels of `shown` images, for a manifest."""
     bad = np.flatnonzero(~np.isfinite(scores).all(axis=1))
     if len(bad):
         raise BadData(f"the scores of {len(bad):,} of {len(scores):,} images are not finite")
-    found = np.quantile(np.concatenate(heat), QUANTILES)
+    found = np.quantile(heat, QUANTILES)
     return {
         "count": len(scores),
         "heat": {
-            "images": int(shown.sum()),
+            "images": shown,
             "quantiles": {f"{q:g}": float(v) for q, v in zip(QUANTILES, found, strict=True)},
         },
         "scores": {term: np.sort(scores[:, i]).tolist() for i, term in enumerate(subject.terms)},

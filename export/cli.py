@@ -3,21 +3,23 @@
 import functools
 import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version as installed_version
 from pathlib import Path
+from typing import Any
 
 import click
 
-from export import bundle_writer, calibration, report, store, tables, trained_on
+from export import bundle_writer, calibration, frames, report, store, tables, trained_on
 from export import evaluate as evaluation
 from export.commands import one_sentence, placing, say_parity, say_place
 from export.destination import destination
 from export.errors import BadOutput
 from export.runs import facts_of, pair_of, preprocess_of
-from export.subjects import open_subject
+from export.subjects import Subject, open_subject
 from export.watching import Terminal
 from models.training.checkpoint import load_pair
+from serving.cutting import cutting, tiling
 
 
 @click.command()
@@ -98,22 +100,41 @@ def export(
 )  # fmt: skip
 @click.option("--by", metavar="TERM", help="The term that judges unless a request names another.")
 @click.option("--force", is_flag=True, help="Take images that the model was trained on, too.")
-def calibrate(bundle: Path, data: str, out: Path, by: str | None, force: bool) -> None:
+@cutting
+def calibrate(
+    bundle: Path,
+    data: str,
+    out: Path,
+    by: str | None,
+    force: bool,
+    tile: int | None,
+    stride: int | None,
+    roi: str | None,
+) -> None:
     """Write a new version of BUNDLE that judges scores by those of normal images.
 
     A score then comes with a p-value: the share of normal images that are at least as abnormal.
     From 150 images on, a third of them, at most 2,000, become neighbours that the terms
     mahalanobis, knn and combined compare an image's code with.
 
+    With --tile images are cut, at their own sizes, into tiles of the model's size, and p-values are
+    those of whole images that are cut so.
+
     \b
     Example:
         biject calibrate my-models/fashion/1 --data fashion-mnist --out my-models/fashion/2
+        biject calibrate my-models/tiles/1 --data frames --tile 64 --out my-models/tiles/2
     """
     with one_sentence():
         subject, place, watch = open_subject(bundle), destination(out), Terminal()
         if subject.opened is None:
             raise BadOutput(f"{bundle} is a run: biject export {bundle} OUT --calibrate {data}")
-        normal = calibration.normal_images(subject, data, force=force, watch=watch)
+        asked = tiling(subject.spec, None, tile=tile, stride=stride, roi=roi)
+        normal: calibration.Normal | frames.NormalFrames
+        if asked is None:
+            normal = calibration.normal_images(subject, data, force=force, watch=watch)
+        else:
+            normal = calibration.normal_frames(subject, data, asked, force=force, watch=watch)
         _say(normal.notes)
         bundle_writer.rewrite(
             subject.opened,
@@ -154,6 +175,7 @@ def calibrate(bundle: Path, data: str, out: Path, by: str | None, force: bool) -
     "--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True,
     help="Of samples, of the classifier and of all other draws.",
 )  # fmt: skip
+@cutting
 def evaluate(
     subject: Path,
     data: str,
@@ -165,12 +187,19 @@ def evaluate(
     write: Path | None,
     limit: int | None,
     seed: int,
+    tile: int | None,
+    stride: int | None,
+    roi: str | None,
 ) -> None:
     """Measure RUN_OR_BUNDLE on images, beside PCA, raw pixels and a random encoder.
+
+    With --tile whole frames are told apart, and their pixels where D has masks (the MVTec layout);
+    all else is measured on random parts of them.
 
     \b
     Example:
         biject evaluate my-models/fashion/1 --data fashion-mnist --against mnist --out report
+        biject evaluate my-models/tiles/2 --data frames --tile 64
     """
     with one_sentence():
         measured = open_subject(subject)
@@ -178,7 +207,13 @@ def evaluate(
         if place is not None and measured.opened is None:
             raise BadOutput(f"--write takes a bundle, and {subject} is a run: export it first")
         asked = evaluation.Asked(
-            data=data, against=against, normal=normal, features=features, limit=limit, seed=seed
+            data=data,
+            against=against,
+            normal=normal,
+            features=features,
+            limit=limit,
+            seed=seed,
+            tiling=tiling(measured.spec, _tiles_of(measured), tile=tile, stride=stride, roi=roi),
         )
         found = evaluation.evaluate(measured, asked, watch=Terminal())
         click.echo(json.dumps(found.figures) if as_json else tables.text(found.figures))
@@ -188,6 +223,11 @@ def evaluate(
         if place is not None and measured.opened is not None:
             bundle_writer.rewrite(measured.opened, place, changes={"quality": found.figures})
             click.echo(f"wrote {write}", err=True)
+
+
+def _tiles_of(subject: Subject) -> Mapping[str, Any] | None:
+    """How the frames were cut that calibrated a bundle."""
+    return None if subject.opened is None else subject.opened.manifest.score.tiles
 
 
 def _say(notes: Iterator[str] | list[str] | tuple[str, ...]) -> None:

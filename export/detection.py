@@ -100,6 +100,8 @@ def flagged(work: Work) -> Json | None:
     default = work.subject.default_term
     if opened is None or default not in opened.manifest.score.calibration:
         return None
+    if opened.manifest.score.tiles is not None:  # of whole frames, which these are not
+        return None
     source = opened.manifest.score.extra["calibration"].get("source")
     if work.parts.held_out and str(source).endswith(HELD_OUT):
         work.notes.append("the same images calibrated the bundle: what it flags says nothing")

@@ -14,8 +14,17 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from export import detection, features, illustrations, latent_figures, parts, trained_on
+from export import (
+    detection,
+    features,
+    frame_figures,
+    illustrations,
+    latent_figures,
+    parts,
+    trained_on,
+)
 from export.detection import Scored
+from export.frames import open_frames
 from export.likeness import likeness
 from export.parts import OneClass, labels_of
 from export.report import Report
@@ -24,12 +33,14 @@ from export.subjects import Subject
 from export.watching import Silent
 from export.work import Work
 from models.datasets import Dataset
+from models.datasets.frames import Frames
 from models.metrics import classifier, coverage, pca, random_encoder
 from models.metrics.inception_score import inception_score
 from models.metrics.mode_score import mode_score
 from models.metrics.one_nn import one_nn_accuracy
 from models.metrics.reconstruction import mean_absolute_error, own_to_other_ratio
 from models.metrics.ssim import ssim
+from serving.tiles import Tiling
 
 Images = npt.NDArray[np.uint8]
 Json = dict[str, Any]
@@ -49,6 +60,7 @@ class Asked:
     features: Path | None = None  # an ONNX network whose features compare samples too
     limit: int | None = None  # at most so many images of each part
     seed: int = 0  # of samples, the classifier and all other draws
+    tiling: Tiling | None = None  # frames are cut so, and told apart as wholes
 
 
 def evaluate(subject: Subject, asked: Asked, *, watch: Silent | None = None) -> Report:
@@ -66,10 +78,12 @@ def evaluate(subject: Subject, asked: Asked, *, watch: Silent | None = None) -> 
     if asked.features is not None:
         given = features.from_file(asked.features, subject.spec.shape)
     sides = _one_class(subject, asked, watch)
+    found_frames = _frames(subject, asked)
     abnormal = None
     if asked.against is not None:
         abnormal = parts.read_abnormal(subject, asked.against, limit=asked.limit, watch=watch)
-    data = parts.read(subject, asked.data, limit=asked.limit, watch=watch)
+    crops = frame_figures.CROPS if asked.tiling is not None else 0  # shrunk frames say nothing
+    data = parts.read(subject, asked.data, limit=asked.limit, crops=crops, watch=watch)
     work = Work(subject, data, asked.seed, watch)
     figures = _of_the_pair(work, asked)
     if (alike := likeness(work, given=given)) is not None:
@@ -84,6 +98,10 @@ def evaluate(subject: Subject, asked: Asked, *, watch: Silent | None = None) -> 
         work.notes += sides.notes
     for key, found in scored.items():
         figures[key] |= detection.figures(found, terms=subject.terms, default=subject.default_term)
+    if found_frames is not None and asked.tiling is not None:
+        figures["frames"] = frame_figures.measure(
+            work, found_frames[0], asked.tiling, found_frames[1], limit=asked.limit
+        )
     if (shares := detection.flagged(work)) is not None:
         figures["calibration"] = shares
     drawn = illustrations.draw(work, list(scored.values()))
@@ -94,9 +112,17 @@ def evaluate(subject: Subject, asked: Asked, *, watch: Silent | None = None) -> 
 
 
 def _one_class(subject: Subject, asked: Asked, watch: Silent) -> OneClass | None:
-    if not asked.normal:
+    if not asked.normal or asked.tiling is not None:
         return None
     return parts.read_one_class(subject, asked.data, asked.normal, limit=asked.limit, watch=watch)
+
+
+def _frames(subject: Subject, asked: Asked) -> tuple[Frames, tuple[str, ...]] | None:
+    """The frames to tell apart, and which classes of them are normal."""
+    if asked.tiling is None:
+        return None
+    found = open_frames(subject, asked.data, "test")
+    return found, frame_figures.normal_class(found, asked.normal)
 
 
 def _of_the_pair(work: Work, asked: Asked) -> Json:

@@ -1,7 +1,7 @@
 """The data of an evaluation: what to fit baselines on, and what to measure on."""
 
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -44,15 +44,17 @@ class OneClass:
     notes: tuple[str, ...] = ()
 
 
-def read(subject: Subject, path: str, *, limit: int | None = None, watch: Silent) -> Parts:
+def read(
+    subject: Subject, path: str, *, limit: int | None = None, crops: int = 0, watch: Silent
+) -> Parts:
     """The parts of the data at `path`, at most `limit` images of each, brought to size.
 
     To measure on: the test part of the data; where there is none and this is the very data of
     the training, what was held out from that; else all of it, which a note says.
     Raises DataError: nothing there, or nothing that can be read.
     """
-    whole, no_train = read_part(subject, path, "train", watch)
-    test, no_test = read_part(subject, path, "test", watch)
+    whole, no_train = read_part(subject, path, "train", watch, crops=crops)
+    test, no_test = read_part(subject, path, "test", watch, crops=crops)
     notes: list[str] = []
     measures_held_out = False
     train, known = whole, split_of_training(subject, whole)
@@ -156,17 +158,28 @@ def read_part(
     *,
     own_classes: bool = True,
     own_groups: bool = True,
+    crops: int = 0,
 ) -> tuple[Dataset | None, str]:
-    """One part of the data and "", or None and why there is none."""
+    """One part of the data and "", or None and why there is none.
+
+    Images are whole, or of each the parts that training took; at least `crops` of them.
+    """
     own = subject.config.data if subject.config else None
     classes = own.classes if own and own_classes else None
     group = own.group if own and own_groups else None
+    crops = own.crops if own and own.crops else crops
     progress = watch.reading(f"reading {path}, {split}")
     # other data than the model's: all its classes count, and it need have no groups
-    other = {"own_classes": own_classes, "own_groups": own_groups}
+    other: dict[str, Any] = {"own_classes": own_classes, "own_groups": own_groups, "crops": crops}
     try:
         data = load(
-            path, subject.spec, split=split, classes=classes, group=group, progress=progress
+            path,
+            subject.spec,
+            split=split,
+            classes=classes,
+            group=group,
+            crops=crops,
+            progress=progress,
         )
         return data, ""
     except UnknownName as error:

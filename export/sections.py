@@ -32,6 +32,8 @@ def sections(figures: Json) -> Iterator[Section]:
     if "one_class" in figures:
         found = figures["one_class"]
         yield _detection(found, f"images of {', '.join(found['classes'])} against", "of the rest")
+    if "frames" in figures:
+        yield from _frames(figures["frames"])
     if "calibration" in figures:
         yield _flagged(figures["calibration"])
     if "samples" in figures:
@@ -124,6 +126,51 @@ def _detection(found: Json, normal: str, abnormal: str) -> Section:
         rows.append(("a score that says nothing", "0.5000", f"{found['abnormal_share']:.4f}"))
     title = f"Detection, {found['normal']:,} {normal} {found['abnormal']:,} {abnormal}"
     return Section(title, rows, ("", "AUROC", "average precision"))
+
+
+def _frames(found: Json) -> Iterator[Section]:
+    """Whole frames, by the worst of their tiles."""
+    cut = f"tiles of {found['tile']}, stride {found['stride']}"
+    cut += ", in a region" if "roi" in found else ""
+    pca = found.get("pca", {"size": 0, "auroc": {}})
+    kinds = found["kinds"].values()
+    rows: list[Row] = []
+    for term, value in {**found["auroc"], **pca["auroc"]}.items():
+        mean = sum(kind["auroc"][term] for kind in kinds) / len(kinds)
+        name = f"PCA-{pca['size']}, {term.removeprefix('pca_')}" if term in pca["auroc"] else term
+        name += " (default)" if term == found["default"] else ""
+        rows.append((name, f"{value:.4f}", f"{mean:.4f}"))
+    counts = f"{found['normal']:,} normal frames against {found['abnormal']:,} others"
+    heads = ("", "AUROC", "mean over kinds")
+    yield Section(f"Detection, {counts}, {cut}", rows, heads)
+    best = max(pca["auroc"], key=lambda term: pca["auroc"][term], default=None)
+    rows = [
+        (
+            f"{name} ({kind['count']})",
+            f"{kind['auroc'][found['default']]:.4f}",
+            "" if best is None else f"{kind['auroc'][best]:.4f}",
+        )
+        for name, kind in found["kinds"].items()
+    ]
+    label = "PCA" if best is None else f"PCA, {best.removeprefix('pca_')}"
+    yield Section("AUROC of each kind of frame", rows, ("", found["default"], label))
+    if "pixel_auroc" in found:
+        names = {"pixel_auroc": "pixel AUROC", "pro": f"PRO, to a rate of {found['pro_limit']:g}"}
+        rows = [
+            (name, f"{found[key]['heat']:.4f}", _number(found[key].get("pca")))
+            for key, name in names.items()
+        ]
+        yield Section("Heat maps against masks", rows, ("", "heat", "PCA"))
+    if "flagged" in found:
+        flagged = found["flagged"]
+        rows = [
+            (f"asked {float(rate):.0%}", f"{share['normal']:.2%}", f"{share['abnormal']:.2%}")
+            for rate, share in flagged["shares"].items()
+        ]
+        title = (
+            f"Share of frames flagged by {flagged['term']}, calibrated with {flagged['count']:,}"
+        )
+        yield Section(title, rows, ("", "normal", "others"))
 
 
 def _flagged(found: Json) -> Section:

@@ -29,6 +29,7 @@ class DataConfig:
     holdout: float = 0.1  # share that is never trained on
     group: str | None = None  # array of an .npz: items with the same entry stay on one side
     flip: bool = False  # train on mirror images too
+    crops: int = 0  # of each image so many random parts of the model's size; 0: the whole, fitted
     fit: Literal["stretch", "pad", "crop"] = "stretch"
     background: int = 255  # grey level around a padded image
     licence: str = ""  # of the data; written into the model's card
@@ -36,6 +37,8 @@ class DataConfig:
     def __post_init__(self) -> None:
         _require(0 <= self.holdout < 1, f"data.holdout must be in [0, 1), got {self.holdout}")
         _require(self.limit is None or self.limit > 0, "data.limit must be positive")
+        _require(self.crops >= 0, "data.crops must be 0 (whole images) or more")
+        _require(not (self.crops and self.group), "data.crops keeps each image's parts on one side")
         _require(0 <= self.background <= 255, "data.background must be in 0..255")
 
 
@@ -143,7 +146,7 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
-        for name in ("group", "flip"):
+        for name in ("group", "flip", "crops"):
             asked = self.model.vector is not None and getattr(self.data, name)
             _require(not asked, f"data.{name} is for images, not for vectors")
 

@@ -137,26 +137,37 @@ def decode(
         TooLarge: the header announces more than `max_pixels`; no pixel was decoded.
         Unprocessable: no image, or a damaged one.
     """
-    if not data:
-        raise Unprocessable("no image: zero bytes")
-    kind = containers.kind_of(data)
-    if kind is None:
-        raise Unprocessable("no image: the bytes begin as no known kind does")
-    if kind not in formats:
-        raise UnsupportedType(f"an image of kind {kind}; this reads {', '.join(formats)}")
+    kind = _kind(data, formats)
     if kind == "JPEG":
         data = containers.essential_jpeg(data)
         if (pixels := small_jpeg(data, max_pixels)) is not None:
             return fit_array(pixels, spec)
-    with _damage_reported(kind):
-        image = _open(data, kind, max_pixels)
-        containers.check_size(*image.size, max_pixels)
-        if getattr(image, "is_animated", False):
-            raise UnsupportedType(f"an image of more than one frame ({kind}); send one of them")
-        image.load()
-    if kind == "PNG":
-        _mend_colour_key(image, bits=data[24])
-    return _converted(image, spec)
+    return _converted(_loaded(data, kind, max_pixels), spec)
+
+
+def decode_frame(
+    data: bytes,
+    channels: int,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    formats: Collection[str] = HTTP_FORMATS,
+) -> Pixels:
+    """The image in `data` at its own size, uint8 [h, w, C]; read-only.  Raises as `decode` does."""
+    kind = _kind(data, formats)
+    if kind == "JPEG":
+        data = containers.essential_jpeg(data)
+    image = _coloured(_turned(_loaded(data, kind, max_pixels)), "L" if channels == 1 else "RGB")
+    return _array(image)
+
+
+def mirrored(pixels: Pixels, height: int, width: int) -> Pixels:
+    """Pixels [h, w, C], continued to the right and below by their mirror image where they are less
+    than so many."""
+    short = [
+        (0, max(0, wanted - had))
+        for wanted, had in ((height, len(pixels)), (width, pixels.shape[1]))
+    ]
+    return np.pad(pixels, (*short, (0, 0)), mode="symmetric")
 
 
 def convert(image: Image.Image, spec: ImageSpec) -> Pixels:
@@ -190,6 +201,31 @@ def fit_array(array: Pixels, spec: ImageSpec) -> Pixels:
     return convert(Image.fromarray(array), spec)
 
 
+def _kind(data: bytes, formats: Collection[str]) -> str:
+    """What the bytes are, if that is among `formats`."""
+    if not data:
+        raise Unprocessable("no image: zero bytes")
+    kind = containers.kind_of(data)
+    if kind is None:
+        raise Unprocessable("no image: the bytes begin as no known kind does")
+    if kind not in formats:
+        raise UnsupportedType(f"an image of kind {kind}; this reads {', '.join(formats)}")
+    return kind
+
+
+def _loaded(data: bytes, kind: str, max_pixels: int) -> ImageFile:
+    """The image, its pixels decoded and not converted yet."""
+    with _damage_reported(kind):
+        image = _open(data, kind, max_pixels)
+        containers.check_size(*image.size, max_pixels)
+        if getattr(image, "is_animated", False):
+            raise UnsupportedType(f"an image of more than one frame ({kind}); send one of them")
+        image.load()
+    if kind == "PNG":
+        _mend_colour_key(image, bits=data[24])
+    return image
+
+
 def _open(data: bytes, kind: str, max_pixels: int) -> ImageFile:
     """The image, its header read and its pixels not."""
     if kind == "PNG":
@@ -216,7 +252,13 @@ def _mend_colour_key(image: Image.Image, *, bits: int) -> None:
 def _converted(image: Image.Image, spec: ImageSpec) -> Pixels:
     """The loaded image (a PNG may keep its Exif after its pixels) as uint8 [H, W, C]."""
     image = _coloured(_turned(image), "L" if spec.channels == 1 else "RGB")
-    return np.frombuffer(_fitted(image, spec).tobytes(), np.uint8).reshape(spec.shape)
+    return _array(_fitted(image, spec))
+
+
+def _array(image: Image.Image) -> Pixels:
+    """An L or RGB image as [h, w, C]."""
+    shape = (image.height, image.width, len(image.getbands()))
+    return np.frombuffer(image.tobytes(), np.uint8).reshape(shape)
 
 
 def _turned(image: Image.Image) -> Image.Image:

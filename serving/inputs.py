@@ -16,7 +16,17 @@ from typing import Any, Final, NamedTuple, Protocol
 import numpy as np
 
 from serving.errors import InputError, ServingError, TooLarge
-from serving.images import FOLDER_FORMATS, FOLDER_SUFFIXES, ImageSpec, Pixels, decode, fit_array
+from serving.images import (
+    FOLDER_FORMATS,
+    FOLDER_SUFFIXES,
+    ImageSpec,
+    Pixels,
+    decode,
+    decode_frame,
+    fit_array,
+)
+
+Reading = Callable[[bytes | Pixels], Pixels]  # of a file's bytes, or of the pixels in an archive
 
 ARRAYS: Final = ("images", "train_images")  # of an npz, the first that it has
 _MAX_BYTES: Final = 2**29  # of a file: more than an uncompressed image of the most pixels has
@@ -64,14 +74,37 @@ def listed(paths: Iterable[Path]) -> Iterator[Input]:
             yield Input(str(path))
 
 
-def read(one: Input, spec: ImageSpec) -> Pixels | str:
+def fitted(spec: ImageSpec) -> Reading:
+    """Images at a model's size."""
+
+    def reading(found: bytes | Pixels) -> Pixels:
+        if isinstance(found, bytes):
+            return decode(found, spec, formats=FOLDER_FORMATS)
+        return fit_array(found, spec)
+
+    return reading
+
+
+def at_own_size(channels: int) -> Reading:
+    """Images as large as they are."""
+
+    def reading(found: bytes | Pixels) -> Pixels:
+        if isinstance(found, bytes):
+            return decode_frame(found, channels, formats=FOLDER_FORMATS)
+        height, width = found.shape[:2]
+        return fit_array(found, ImageSpec(height=height, width=width, channels=channels))
+
+    return reading
+
+
+def read(one: Input, reading: Reading) -> Pixels | str:
     """The image as uint8 [H, W, C], or why it cannot be read."""
     try:
         if one.member:
-            return _archive(one.file).read(one.member, spec)
+            return reading(_archive(one.file).read(one.member))
         with open(one.file, "rb", buffering=0) as file:
             _check_size(os.fstat(file.fileno()).st_size)
-            return decode(file.readall(), spec, formats=FOLDER_FORMATS)
+            return reading(file.readall())
     except OSError as error:
         return error.strerror or str(error)
     except ServingError as error:
@@ -81,7 +114,7 @@ def read(one: Input, spec: ImageSpec) -> Pixels | str:
 
 
 class _Archive(Protocol):
-    def read(self, member: str, spec: ImageSpec) -> Pixels: ...
+    def read(self, member: str) -> bytes | Pixels: ...
 
     def close(self) -> None: ...
 
@@ -93,10 +126,10 @@ class _Zip:
     def names(self) -> set[str]:
         return {info.filename for info in self._zip.infolist() if not info.is_dir()}
 
-    def read(self, member: str, spec: ImageSpec) -> Pixels:
+    def read(self, member: str) -> bytes:
         info = self._zip.getinfo(member)
         _check_size(info.file_size)
-        return decode(self._zip.read(info), spec, formats=FOLDER_FORMATS)
+        return self._zip.read(info)
 
     def close(self) -> None:
         self._zip.close()
@@ -133,11 +166,11 @@ class _Npz:
             )
         self.count, self._shape, self._start = shape[0], shape[1:], self._file.tell()
 
-    def read(self, member: str, spec: ImageSpec) -> Pixels:
+    def read(self, member: str) -> Pixels:
         size = int(np.prod(self._shape))
         self._file.seek(self._start + int(member) * size)
-        row = np.frombuffer(self._file.read(size), np.uint8).reshape(self._shape)
-        return fit_array(row, spec)
+        row: Pixels = np.frombuffer(self._file.read(size), np.uint8).reshape(self._shape)
+        return row
 
     def close(self) -> None:
         if self._file is not None:

@@ -74,6 +74,11 @@ def part(label: Label, start: int, stop: int | None) -> Label:
     return label[start:stop] if isinstance(label, np.ndarray) else label
 
 
+def repeated(label: Label, counts: Sequence[int]) -> Label:
+    """The label of each of an item's rows, where item i has counts[i] of them."""
+    return np.repeat(label, counts) if isinstance(label, np.ndarray) else label
+
+
 def telling(runner: Runner, label: Label) -> Runner:
     """A runner that tells the graphs the label of each row."""
     return runner if label is None else _Telling(runner, label)

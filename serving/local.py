@@ -8,7 +8,7 @@ latents = pair.encode(["a.png", "b.png"])
 import asyncio
 import os
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -22,15 +22,18 @@ from serving import images, labels, store, verbs
 from serving.bundle import Bundle, Manifest, read
 from serving.engine import Device, Engine
 from serving.errors import ItemProblem, ServingError, Unprocessable
+from serving.images import ImageSpec
 from serving.queueing import Answer, joined
 from serving.results import Reconstructed, Scored
 from serving.routes.parameters import MAX_WAYPOINTS, Given, known, parse
+from serving.tiles import Frame, Frames, Region, Tiling
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
 Picture: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | Array
 T = TypeVar("T")
-_OF_FILES: Final = frozenset({"fps", "encoding_format", "heatmap"})  # parameters: arrays have none
+# Parameters that are about files: arrays have none.
+_OF_FILES: Final = frozenset({"fps", "encoding_format", "heatmap", "roi"})
 _CHUNK: Final = 32  # rows in one run of a graph on a CPU; on a GPU those of the largest bucket
 
 
@@ -95,14 +98,24 @@ class LocalPair:
     def score(self, items: Picture | Sequence[Picture], **parameters: Any) -> Scored:
         """How abnormal each is: `terms` [N, T], `heat` [N, H, W], and the `verdict` by one term.
 
-        Parameters: `by`, a term; `fpr`.
+        Parameters: `by`, a term; `fpr`; `tile`, `stride` and `roi` to cut them into tiles at their
+        own sizes, of which `whole` tells.  `roi` is four numbers in a text, or a mask's file.
         """
         by = parameters.get("by")
         if by is not None and by not in self.manifest.score.terms:
             raise Unprocessable(
                 f"by must be one of {', '.join(self.manifest.score.terms)}, got {by!r}"
             )
-        result: Scored = self._ask("score", self.rows(items), parameters)
+        roi = parameters.pop("roi", None)
+        tiling = Tiling.of(
+            self.manifest.image,
+            self.manifest.score.tiles,
+            tile=parameters.get("tile"),
+            stride=parameters.get("stride"),
+            region=None if roi is None else Region.parse(str(roi), _bytes),
+        )
+        rows = self.rows(items) if tiling is None else self._frames(items, tiling)
+        result: Scored = self._ask("score", rows, parameters)
         return result
 
     def sample(self, n: int = 1, **parameters: Any) -> Array:
@@ -131,16 +144,10 @@ class LocalPair:
 
     def rows(self, items: Picture | Sequence[Picture]) -> Array:
         """The given as the graphs take them: uint8 [N, H, W, C], or vectors float32 [N, D]."""
-        given: list[Picture]
         if self.manifest.vector is not None:
             return self._vectors(items, self.manifest.vector.size)
-        if isinstance(items, np.ndarray):
-            given = list(items) if _is_batch(items, self._bundle.image_spec) else [items]
-        elif isinstance(items, Sequence) and not isinstance(items, str | bytes):
-            given = list(items)
-        else:
-            given = [items]
-        return self._pixels(given)
+        spec = self._bundle.image_spec
+        return np.stack(_read(self._given(items), lambda one: _pixels(one, spec)))
 
     def close(self) -> None:
         """Let go of the sessions and their memory."""
@@ -157,25 +164,22 @@ class LocalPair:
     ) -> None:
         self.close()
 
-    def _pixels(self, given: list[Picture]) -> Array:
-        if not given:
-            raise Unprocessable("no images")
-        rows, problems = [], []
-        for index, one in enumerate(given):
-            try:
-                rows.append(_pixels(one, self._bundle.image_spec))
-            except ServingError as error:
-                problems.append((index, error))
-        if not problems:
-            return np.stack(rows)
-        index, first = problems[0]
-        if len(given) == 1:
-            raise first
-        raise Unprocessable(
-            f"{len(problems)} of {len(given)} images are no good; "
-            f"the first is number {index}: {first.detail}",
-            items=[ItemProblem(index, error.detail) for index, error in problems],
-        )
+    def _frames(self, items: Picture | Sequence[Picture], tiling: Tiling) -> Frames:
+        channels = self._bundle.image_spec.channels
+
+        def read(one: Picture) -> Frame:
+            pixels = _frame(one, channels)
+            return Frame(pixels=pixels, places=tiling.places(*pixels.shape[:2]))
+
+        return Frames(tiling, _read(self._given(items), read))
+
+    def _given(self, items: Picture | Sequence[Picture]) -> list[Picture]:
+        """One by one."""
+        if isinstance(items, np.ndarray):
+            return list(items) if _is_batch(items, self._bundle.image_spec) else [items]
+        if isinstance(items, Sequence) and not isinstance(items, str | bytes):
+            return list(items)
+        return [items]
 
     def _vectors(self, given: Any, size: int) -> Floats:
         try:
@@ -192,7 +196,7 @@ class LocalPair:
         items: Array = self._ask(verb, rows, parameters).items
         return items
 
-    def _ask(self, verb: str, rows: Array | None, parameters: dict[str, Any]) -> Any:
+    def _ask(self, verb: str, rows: Array | Frames | None, parameters: dict[str, Any]) -> Any:
         given = [Given(k, v, text=False) for k, v in parameters.items() if v is not None]
         values = parse([one for one in known(verb) if one.name not in _OF_FILES], given)
         values["label"] = labels.numbered(self.manifest, values)
@@ -226,6 +230,28 @@ class _DirectRunner:
         )
 
 
+def _read(given: Sequence[Picture], read: Callable[[Picture], T]) -> list[T]:
+    """What `read` makes of each.  Raises ServingError, which names all that are no good."""
+    if not given:
+        raise Unprocessable("no images")
+    found, problems = [], []
+    for index, one in enumerate(given):
+        try:
+            found.append(read(one))
+        except ServingError as error:
+            problems.append((index, error))
+    if not problems:
+        return found
+    index, first = problems[0]
+    if len(given) == 1:
+        raise first
+    raise Unprocessable(
+        f"{len(problems)} of {len(given)} images are no good; "
+        f"the first is number {index}: {first.detail}",
+        items=[ItemProblem(index, error.detail) for index, error in problems],
+    )
+
+
 def _is_batch(array: Array, spec: images.ImageSpec) -> bool:
     """Whether it holds several images: [N, h, w, C], or of a grey model's size [N, H, W]."""
     grey = spec.channels == 1 and array.shape[1:] == (spec.height, spec.width)
@@ -238,15 +264,29 @@ def _pixels(one: Picture, spec: images.ImageSpec) -> images.Pixels:
         return images.fit_array(one, spec)
     if isinstance(one, Image.Image):
         return images.convert(one, spec)
+    return images.decode(_bytes(one), spec, formats=images.FOLDER_FORMATS)
+
+
+def _frame(one: Picture, channels: int) -> images.Pixels:
+    """The picture at its own size, uint8 [h, w, C].  Raises as `_pixels` does."""
+    if isinstance(one, np.ndarray):
+        height, width = one.shape[:2] if one.ndim in (2, 3) and one.size else (1, 1)
+        return images.fit_array(one, ImageSpec(height=height, width=width, channels=channels))
+    if isinstance(one, Image.Image):
+        size = ImageSpec(height=one.height, width=one.width, channels=channels)
+        return images.convert(one, size)
+    return images.decode_frame(_bytes(one), channels, formats=images.FOLDER_FORMATS)
+
+
+def _bytes(one: Any) -> bytes:
     if isinstance(one, bytes):
-        return images.decode(one, spec, formats=images.FOLDER_FORMATS)
+        return one
     try:
-        data = Path(one).read_bytes()
+        return Path(one).read_bytes()
     except OSError as error:
         raise Unprocessable(f"{one}: {error.strerror or error}") from error
     except TypeError as error:
         raise Unprocessable(f"a {type(one).__name__} is no image") from error
-    return images.decode(data, spec, formats=images.FOLDER_FORMATS)
 
 
 def _finished(work: Coroutine[Any, Any, T]) -> T:

@@ -29,6 +29,7 @@ _KNOWN: Final = (
     "format", "name", "version", "image", "preprocess", "vector", "latent", "graphs", "weights",
     "score", "created", "classes",
 )  # fmt: skip
+HOT: Final = "0.999"  # the quantile of normal pixels' heat that pictures show brightest
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 
@@ -93,6 +94,8 @@ class ScoreSpec:
     extra: Mapping[str, Any] = field(default_factory=dict)  # "calibration", as it was written
     # Scores of normal images, ascending, by term; empty without calibration.
     calibration: Mapping[str, npt.NDArray[np.float64]] = field(default_factory=dict, compare=False)
+    tiles: Mapping[str, Any] | None = None  # how the frames were cut whose scores those are
+    full_heat: float | None = None  # that of one pixel in a thousand of normal images
 
     @classmethod
     def parse(cls, value: object, where: str) -> Self:
@@ -102,21 +105,47 @@ class ScoreSpec:
             raise BundleError(f"{where}.terms must be different names, got {terms!r}")
         extra = fields.others("terms", "default")
         calibration: dict[str, npt.NDArray[np.float64]] = {}
+        tiles: Mapping[str, Any] | None = None
+        full_heat: float | None = None
         if extra.get("calibration") is not None:
-            scores = Fields(extra["calibration"], f"{where}.calibration").mapping("scores")
+            found = Fields(extra["calibration"], f"{where}.calibration")
+            scores = found.mapping("scores")
             if unknown := sorted(scores.keys() - set(terms)):
                 raise BundleError(f"{where}.calibration has scores of an unknown term {unknown[0]}")
             columns = Fields(scores, f"{where}.calibration.scores")
             calibration = {term: columns.ascending(term) for term in scores}
+            tiles = _tiles(found, f"{where}.calibration.tiles")
+            full_heat = _full_heat(found, f"{where}.calibration.heat")
         return cls(
             terms=tuple(terms),
             default=fields.choice("default", terms),
             extra=extra,
             calibration=MappingProxyType(calibration),
+            tiles=tiles,
+            full_heat=full_heat,
         )
 
     def to_dict(self) -> Json:
         return {"terms": list(self.terms), "default": self.default, **self.extra}
+
+
+def _tiles(calibration: Fields, where: str) -> Mapping[str, Any] | None:
+    """How frames were cut, as serving.tiles.Tiling says it; None where whole images were scored."""
+    if "tiles" not in calibration:
+        return None
+    tiles = Fields(calibration["tiles"], where, only=("tile", "stride", "roi"))
+    said = {key: tiles.count(key) for key in ("tile", "stride")}
+    return MappingProxyType(said | ({"roi": tiles["roi"]} if "roi" in tiles else {}))
+
+
+def _full_heat(calibration: Fields, where: str) -> float | None:
+    """The heat that pictures show brightest; None where none is known, or it is 0."""
+    if "heat" not in calibration:
+        return None
+    quantiles = Fields(
+        Fields(calibration["heat"], where).mapping("quantiles"), f"{where}.quantiles"
+    )
+    return float(quantiles.number(HOT)) or None if HOT in quantiles else None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,12 +8,14 @@ import click
 import numpy as np
 
 from serving import files, store
+from serving.cutting import cutting, tiling
 from serving.engine import DEVICES, Device
 from serving.files import Figures
 from serving.latents import draw_seed
 from serving.results import Scored
 from serving.routes.parameters import known
 from serving.session import Session, Wrong, session
+from serving.tiles import Box
 
 _Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 
@@ -158,6 +160,7 @@ def encode(
 @_ray
 @_verbose
 @_label
+@cutting
 def score(
     bundle: Path,
     images: tuple[Path, ...],
@@ -169,14 +172,23 @@ def score(
     ray: str | None,
     verbose: bool,
     label: str | None,
+    tile: int | None,
+    stride: int | None,
+    roi: str | None,
 ) -> None:
     """Write how abnormal IMAGES are: higher is more abnormal.
+
+    With --tile each is cut, at its own size, into tiles of the model's size, and is as abnormal as
+    the worst of them.
 
     \b
     Example:
         biject score my-models/digits/1 photos --out scores.csv
+        biject score my-models/tiles/2 frames --tile 64 --out scores.csv
     """
     if _in_bulk(out, ray, verbose=verbose, as_json=as_json):
+        if tile is not None or stride is not None or roi is not None:
+            raise Wrong("--tile, --stride and --roi go with another --out than .parquet")
         asked = {"by": by, "fpr": fpr, "label": label}
         _run_in_bulk(
             "score", bundle, images, asked, device=device, out=out, ray=ray, verbose=verbose
@@ -188,8 +200,10 @@ def score(
         terms = here.manifest.score.terms
         if by is not None and by not in terms:
             raise Wrong(f"--by must be one of {', '.join(terms)}, got {by!r}")
-        source = here.source(images)
-        parts = [here.pair.score(block, by=by, fpr=fpr, label=told) for block in source]
+        cut: Any = {"tile": tile, "stride": stride, "roi": roi}
+        tiled = tiling(here.manifest.image, here.manifest.score.tiles, **cut)
+        source = here.source(images) if tiled is None else here.frames(images)
+        parts = [here.pair.score(block, by=by, fpr=fpr, label=told, **cut) for block in source]
         here.give(_score_figures(here, source.names, parts), out, as_json=as_json)
         if parts[0].verdict.note:
             click.echo(parts[0].verdict.note, err=True)
@@ -204,6 +218,7 @@ def _score_figures(here: Session, names: list[str], parts: list[Scored]) -> Figu
         "p_value": [p for part in parts for p in part.verdict.p_values],
         "anomalous": [flag for part in parts for flag in part.verdict.anomalous],
         **{name: terms[:, i] for i, name in enumerate(here.manifest.score.terms)},
+        **_worst(parts),
     }
     rows = zip(*columns.values(), strict=True)
     return Figures(
@@ -217,6 +232,16 @@ def _score_figures(here: Session, names: list[str], parts: list[Scored]) -> Figu
             "results": [dict(zip(columns, row, strict=True)) for row in rows],
         },
     )
+
+
+def _worst(parts: list[Scored]) -> dict[str, Any]:
+    """Of frames that were cut, how many tiles they made, and where the worst is."""
+    wholes = [part.whole for part in parts if part.whole is not None]
+    boxes = [one.box for whole in wholes for one in whole.worst if one is not None]
+    if not wholes:
+        return {}
+    places = {f"worst_{name}": [getattr(box, name) for box in boxes] for name in Box._fields}
+    return {"tiles": [count for whole in wholes for count in whole.counts], **places}
 
 
 @_command

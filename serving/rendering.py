@@ -24,6 +24,7 @@ from serving.images import Pixels
 FPS = 12.0  # frames a second, unless told
 MIN_FPS, MAX_FPS = 0.1, 50  # browsers slow a GIF down to 10 a second where it asks for more than 50
 _MAX_GIF_MS: Final = 655_350  # a frame's time is 16 bits of 1/100 s
+_ROWS: Final = 256  # that are coloured at once
 _FULL_HEAT: Final = 0.25  # heat that is coloured fully, at least; or noise would look like damage
 
 # Inferno's colours at 0, 1/4, 1/2, 3/4 and 1 (matplotlib, CC0), straight lines between.
@@ -186,22 +187,27 @@ def parse_data_uri(text: str) -> bytes:
         raise Unprocessable(f"neither a data URI nor base64: {error}") from error
 
 
-def heat_map(heat: npt.NDArray[np.float32]) -> Pixels:
-    """Heat [H, W] in [0, 1] as grey [H, W, 1]: 255 where it is 1, the largest there can be."""
-    grey: Pixels = np.rint(np.clip(heat, 0, 1) * 255).astype(np.uint8)
+def heat_map(heat: npt.NDArray[np.float32], full: float | None = None) -> Pixels:
+    """Heat [H, W] as grey [H, W, 1]: 255 where it is `full`; None: 1, the largest there can be."""
+    grey: Pixels = np.rint(np.clip(heat / (full or 1.0), 0, 1) * 255).astype(np.uint8)
     return grey[:, :, np.newaxis]
 
 
-def overlay(image: Pixels, heat: npt.NDArray[np.float32]) -> Pixels:
+def overlay(image: Pixels, heat: npt.NDArray[np.float32], full: float | None = None) -> Pixels:
     """The image [H, W, C] in grey with its heat [H, W] glowing over it: RGB [H, W, 3].
 
-    The hottest pixel is coloured fully if it reaches a quarter of the range, others in proportion.
+    A pixel as hot as `full` is coloured fully, others in proportion.  Where that is not known, the
+    hottest is if it reaches a quarter of the range.
     """
-    grey = image.mean(axis=2, keepdims=True)
-    strength = np.clip(heat / max(float(heat.max()), _FULL_HEAT), 0, 1)
-    colour = np.stack([np.interp(strength, _AT, channel) for channel in _INFERNO.T], axis=-1)
-    opacity = 0.8 * strength[:, :, np.newaxis]
-    glowing: Pixels = np.rint((1 - opacity) * grey + opacity * colour).astype(np.uint8)
+    full = full or max(float(heat.max()), _FULL_HEAT)
+    glowing = np.empty((*image.shape[:2], 3), np.uint8)
+    for start in range(0, len(image), _ROWS):  # a large frame in floating point would take much
+        part = slice(start, start + _ROWS)
+        grey = image[part].mean(axis=2, keepdims=True)
+        strength = np.clip(heat[part] / full, 0, 1)
+        colour = np.stack([np.interp(strength, _AT, channel) for channel in _INFERNO.T], axis=-1)
+        opacity = 0.8 * strength[:, :, np.newaxis]
+        glowing[part] = np.rint((1 - opacity) * grey + opacity * colour)
     return glowing
 
 

@@ -1,5 +1,6 @@
 """What verbs run graphs with, and what they give: everything per item has N rows."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -8,6 +9,7 @@ import numpy.typing as npt
 
 from serving import scoring
 from serving.queueing import Answer
+from serving.tiles import Whole
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
@@ -66,13 +68,14 @@ class Reconstructed:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scored:
-    items: Array  # as given
+    items: Array | Sequence[Array]  # as given; frames [h, w, C] each
     terms: Floats  # [N, T] in the manifest's order, higher is more abnormal
-    heat: Floats  # [N, H, W]
+    heat: Floats | Sequence[Floats]  # [N, H, W], of frames [h, w] each
     by: str
     column: int  # of `by` in `terms`
     verdict: scoring.Verdict
     usage: Usage
+    whole: Whole | None = None  # where frames were cut: of which tiles, and the worst of them
 
 
 Result = Encoded | Made | Reconstructed | Scored

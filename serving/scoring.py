@@ -72,13 +72,23 @@ def quantiles(calibration: Floats) -> Floats:
     return calibration[np.rint(np.linspace(0, n - 1, min(n, QUANTILES))).astype(np.intp)]
 
 
-def decide(scores: Floats, calibration: Floats | None, *, fpr: float = FPR) -> Verdict:
+NOT_CALIBRATED: Final = "the model was not calibrated: scores can be ranked, not judged"
+
+
+def decide(
+    scores: Floats,
+    calibration: Floats | None,
+    *,
+    fpr: float = FPR,
+    otherwise: str = NOT_CALIBRATED,
+) -> Verdict:
     """The p-values of N scores, and which of them are anomalous at the false positive rate `fpr`.
 
     Args:
         scores: [N], higher is more abnormal.
         calibration: Scores of n normal images, ascending; None or empty without calibration.
         fpr: The share of normal images that may be flagged.
+        otherwise: What is said where there is no calibration.
     Raises:
         Unprocessable: unless 0 < fpr < 1.
     """
@@ -90,7 +100,7 @@ def decide(scores: Floats, calibration: Floats | None, *, fpr: float = FPR) -> V
             p_values=nothing,
             anomalous=nothing,
             threshold=None,
-            note="the model was not calibrated: scores can be ranked, not judged",
+            note=otherwise,
         )
     limit, p, n = threshold(calibration, fpr), p_values(scores, calibration), len(calibration)
     return Verdict(

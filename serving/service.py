@@ -112,11 +112,15 @@ class Biject:
         heatmap: str | None = "none",
         label: Label | None = None,
         labels: list[Label] | None = None,
+        tile: int | None = None,
+        stride: int | None = None,
+        roi: str | None = None,
         model: str = "default",
     ) -> Json:
         """How abnormal each image is: `results`, `threshold`, `by`."""
         told = {"label": label, "labels": labels}
-        return await _answer("score", model, images, by=by, fpr=fpr, heatmap=heatmap, **told)
+        cut = {"tile": tile, "stride": stride, "roi": roi}
+        return await _answer("score", model, images, by=by, fpr=fpr, heatmap=heatmap, **told, **cut)
 
     @bentoml.api
     async def interpolate(

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
-import numpy as np
 
 from serving import files, labels
 from serving.bundle import MANIFEST, Manifest
@@ -16,12 +15,12 @@ from serving.cores import usable_cores
 from serving.engine import Device
 from serving.errors import BundleError, DeviceError, InputError, ServingError
 from serving.files import Figures, WrongOutput
-from serving.images import ImageSpec
-from serving.inputs import Input, listed, read
+from serving.inputs import Input, Reading, at_own_size, fitted, listed, read
 from serving.local import LocalPair, open_bundle
 from serving.queueing import Array
 
 _BLOCK: Final = 512  # images that are decoded before they are computed
+_FEW: Final = 8  # the same of frames
 
 
 class Wrong(click.ClickException):
@@ -31,20 +30,25 @@ class Wrong(click.ClickException):
 
 
 class Source:
-    """The images of a command, block by block: uint8 [n, H, W, C]."""
+    """The images of a command, block by block: uint8 [n, H, W, C], or frames at their own sizes.
 
-    def __init__(self, spec: ImageSpec, paths: Sequence[Path]) -> None:
-        self._spec = spec
+    Args:
+        reading: What one image's bytes or pixels become.
+        block: How many there are in a block.
+    """
+
+    def __init__(self, reading: Reading, paths: Sequence[Path], *, block: int = _BLOCK) -> None:
+        self._reading, self._block = reading, block
         self._inputs = list(listed(paths))
         self.names = [one.path for one in self._inputs]  # one per row
 
-    def __iter__(self) -> Iterator[Array]:
+    def __iter__(self) -> Iterator[list[Array]]:
         """Decode block after block; if any file cannot be read, all of those are named at the end.
 
         Nothing is given from the first bad file on: the command is going to fail.
         """
         bad: list[str] = []
-        starts = range(0, len(self._inputs), _BLOCK)
+        starts = range(0, len(self._inputs), self._block)
         with (
             ThreadPoolExecutor(usable_cores()) as pool,
             click.progressbar(
@@ -55,10 +59,10 @@ class Source:
             ) as bar,
         ):
             for start in starts:
-                block = list(pool.map(self._read, self._inputs[start : start + _BLOCK]))
+                block = list(pool.map(self._read, self._inputs[start : start + self._block]))
                 bad += [one for one in block if isinstance(one, str)]
                 if not bad:
-                    yield np.stack([one for one in block if not isinstance(one, str)])
+                    yield [one for one in block if not isinstance(one, str)]
                 bar.update(len(block))
         if bad:
             raise click.ClickException(
@@ -67,7 +71,7 @@ class Source:
 
     def _read(self, one: Input) -> Array | str:
         """The image, or what is wrong with it."""
-        found = read(one, self._spec)
+        found = read(one, self._reading)
         return f"{one.path}: {found}" if isinstance(found, str) else found
 
 
@@ -96,10 +100,14 @@ class Session:
         """The images in these files and folders.  Wrong if there are none to read."""
         if self.manifest.image is None:
             raise Wrong(f"{self.ref} takes vectors, not images: ask it over HTTP")
-        source = Source(self.manifest.image, paths)
-        if not source.names:
-            raise Wrong(f"no images in {', '.join(map(str, paths))}")
-        return source
+        return _some(Source(fitted(self.manifest.image), paths), paths)
+
+    def frames(self, paths: Sequence[Path]) -> Source:
+        """The same at their own sizes."""
+        if self.manifest.image is None:
+            raise Wrong(f"{self.ref} takes vectors, not images: ask it over HTTP")
+        reading = at_own_size(self.manifest.image.channels)
+        return _some(Source(reading, paths, block=_FEW), paths)
 
     def check_figures(self, out: Path | None, *, as_json: bool) -> None:
         """Say what is wrong with `--out` before any work."""
@@ -177,6 +185,13 @@ def check_bundle(path: Path) -> None:
     """Raises Wrong for a folder that is no bundle."""
     if not (path / MANIFEST).exists():
         raise Wrong(f"{path} is no bundle: it has no {MANIFEST}")
+
+
+def _some(source: Source, paths: Sequence[Path]) -> Source:
+    """The source.  Wrong if there is nothing in it."""
+    if not source.names:
+        raise Wrong(f"no images in {', '.join(map(str, paths))}")
+    return source
 
 
 def _png_names(names: Sequence[str]) -> list[str]:

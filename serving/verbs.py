@@ -7,7 +7,7 @@ engine directly.  Shapes: images uint8 [N, H, W, C] (vectors: float32 [N, D]), l
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 from serving import labels, scoring
 from serving import latents as latent_space
@@ -28,6 +28,7 @@ from serving.results import (
     Scored,
     Usage,
 )
+from serving.tiles import Frames, Stitched, Whole, cut_otherwise
 
 _PARAMETERS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
@@ -59,7 +60,7 @@ class Prepared(NamedTuple):
     verb: str
     manifest: Manifest
     values: Mapping[str, Any]
-    rows: Array  # items or codes, one for each row of the answer
+    rows: Array | Frames  # items or codes, one for each row of the answer
     usage: Usage = NOTHING  # so far
     seed: int | None = None  # what the codes were drawn with
     label: Label = None  # of each row
@@ -89,24 +90,46 @@ async def reconstruct(runner: Runner, items: Array, *, refine: int = 0) -> Recon
 
 
 async def score(
-    runner: Runner, manifest: Manifest, items: Array, *, by: str | None, fpr: float
+    runner: Runner, manifest: Manifest, items: Array | Frames, *, by: str | None, fpr: float
 ) -> Scored:
     """How abnormal each image is by the term `by` (None: the bundle's default).
 
     `fpr` is the share of normal images that may be flagged; without calibration in the bundle
-    nothing is flagged and there are no p-values.
+    nothing is flagged and there are no p-values; neither where it was calibrated on images that
+    were cut otherwise.
     """
-    answer = await runner.run("score", items)
-    terms, heat = answer.outputs[:2]
     by = by or manifest.score.default
     column = manifest.score.terms.index(by)
+    tiled = items if isinstance(items, Frames) else None
+
+    def judged(terms: Floats) -> scoring.Verdict:
+        known, otherwise = manifest.score.calibration.get(by), scoring.NOT_CALIBRATED
+        if known is not None and (why := cut_otherwise(tiled, manifest.score.tiles)):
+            known, otherwise = None, why
+        return scoring.decide(terms[:, column], known, fpr=fpr, otherwise=otherwise)
+
+    if isinstance(items, Frames):
+        answer = await runner.run("score", await aside(items.nbytes, items.cut))
+        whole = Whole.of(items, answer.outputs[0], column)
+        return Scored(
+            items=[frame.pixels for frame in items.frames],
+            terms=whole.terms,
+            heat=Stitched(items, items.split(answer.outputs[1])),
+            by=by,
+            column=column,
+            verdict=judged(whole.terms),
+            usage=NOTHING.plus(answer),
+            whole=whole,
+        )
+    answer = await runner.run("score", items)
+    terms, heat = answer.outputs[:2]
     return Scored(
         items=items,
         terms=terms,
         heat=heat,
         by=by,
         column=column,
-        verdict=scoring.decide(terms[:, column], manifest.score.calibration.get(by), fpr=fpr),
+        verdict=judged(terms),
         usage=NOTHING.plus(answer),
     )
 
@@ -157,14 +180,22 @@ async def vary(
 
 
 async def call(
-    verb: str, runner: Runner, manifest: Manifest, rows: Array | None, values: Mapping[str, Any]
+    verb: str,
+    runner: Runner,
+    manifest: Manifest,
+    rows: Array | Frames | None,
+    values: Mapping[str, Any],
 ) -> Result:
     """The verb called by name, with the parameters among `values` that bear on the result."""
     return await complete(await prepare(verb, runner, manifest, rows, values), runner)
 
 
 async def prepare(
-    verb: str, runner: Runner, manifest: Manifest, rows: Array | None, values: Mapping[str, Any]
+    verb: str,
+    runner: Runner,
+    manifest: Manifest,
+    rows: Array | Frames | None,
+    values: Mapping[str, Any],
 ) -> Prepared:
     """The verb up to the point from which every row of its answer can be had by itself.
 
@@ -178,10 +209,16 @@ async def prepare(
 
 
 async def _prepared(
-    verb: str, runner: Runner, manifest: Manifest, rows: Array | None, own: Mapping[str, Any]
+    verb: str,
+    runner: Runner,
+    manifest: Manifest,
+    rows: Array | Frames | None,
+    own: Mapping[str, Any],
 ) -> Prepared:
     if rows is None:
         return await _draw(verb, manifest, own)
+    if isinstance(rows, Frames):
+        return Prepared(verb=verb, manifest=manifest, values=own, rows=rows)
     match verb:
         case "interpolate":
             return await _waypoints(verb, runner, manifest, rows, own)
@@ -196,7 +233,11 @@ async def complete(
 ) -> Result:
     """The answer's rows from `start` to `stop`: all, unless told."""
     rows, own = prepared.rows[start:stop], prepared.values
-    runner = labels.telling(runner, labels.part(prepared.label, start, stop))
+    label = labels.part(prepared.label, start, stop)
+    if isinstance(rows, Frames):
+        of_tiles = labels.repeated(label, rows.counts)
+        return await score(labels.telling(runner, of_tiles), prepared.manifest, rows, **own)
+    runner = labels.telling(runner, label)
     match prepared.verb:
         case "encode":
             return await encode(runner, rows)
@@ -283,7 +324,7 @@ async def _made(
     runner: Runner, prepared: Prepared, start: int = 0, stop: int | None = None
 ) -> Made:
     """G of the prepared codes, and what it lacks."""
-    answer = await runner.run("decode", prepared.rows[start:stop])
+    answer = await runner.run("decode", cast(Array, prepared.rows[start:stop]))
     items, residuals = answer.outputs[0], prepared.residuals
     if residuals is not None:
         made = items

@@ -9,7 +9,7 @@ layout), `digits`, or a density: `toy:NAME`, as toy.py has them.  Images come ou
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from models.datasets import archive, builtin, folder, idx, toy
+from models.datasets import archive, builtin, folder, frames, idx, toy
 from models.datasets.dataset import Dataset, Progress, Skipped, Split, Wanted, silent
 from models.errors import DataError, NoGroups, UnknownName
 from serving.images import ImageSpec
@@ -25,6 +25,7 @@ def load(
     limit: int | None = None,
     classes: Sequence[str] | None = None,
     group: str | None = None,
+    crops: int = 0,
     progress: Progress = silent,
 ) -> Dataset:
     """Images at the size of `spec`, with labels where the data has them.
@@ -36,6 +37,8 @@ def load(
         limit: At most so many images, spread evenly over the data.
         classes: Only these classes, by name.
         group: The array of an .npz that names the group of each item of the training part.
+        crops: Of each image so many random parts of the model's size (models.datasets.frames), in
+            the place of the whole; 0: the whole.
         progress: Called with (done, all) as images are read.
     Raises:
         DataError: nothing there, no such part, no such class, or no image can be read; its text
@@ -43,6 +46,9 @@ def load(
         NoGroups: no such array, or data of another kind.
     """
     only = None if classes is None else tuple(classes)
+    if crops:
+        at_own_sizes = frames.load(path, spec.channels, split=split, classes=only)
+        return frames.crops(at_own_sizes, spec, crops, progress=progress).limited(limit)
     wanted = Wanted(split=split, classes=only, limit=limit, group=group)
     read = _reader(path)
     if group is not None and read is not archive.load_npz:

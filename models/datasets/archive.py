@@ -2,7 +2,7 @@
 
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -34,9 +34,7 @@ def _from_zip(
     archive: zipfile.ZipFile, path: str, spec: ImageSpec, wanted: Wanted, progress: Progress
 ) -> Dataset:
     files = sorted(info.filename for info in archive.infolist() if is_image(info.filename))
-    tops = {PurePosixPath(file).parts[0] for file in files}
-    single = len(tops) == 1 and all("/" in file for file in files) and tops != {"train"}
-    top = f"{next(iter(tops))}/" if single else ""
+    top = single_top(files)
     chosen = part([file.removeprefix(top) for file in files], wanted.split, source=path)
     labels, classes = classes_of(chosen, wanted.split)
     kept, labels, classes = wanted.select(len(chosen), labels, classes)
@@ -56,6 +54,13 @@ def _from_zip(
     )
     labels = None if labels is None else labels[read]
     return Dataset(images=images, labels=labels, classes=classes, skipped=skipped)
+
+
+def single_top(files: Sequence[str]) -> str:
+    """The one folder that all these files lie in, with its slash; "" where there is none such."""
+    tops = {PurePosixPath(file).parts[0] for file in files}
+    single = len(tops) == 1 and all("/" in file for file in files) and tops != {"train"}
+    return f"{next(iter(tops))}/" if single else ""
 
 
 def load_npz(path: str, spec: ImageSpec, wanted: Wanted, progress: Progress) -> Dataset:

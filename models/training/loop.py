@@ -65,6 +65,7 @@ def read_data(config: Config, progress: Progress = silent) -> Dataset:
         limit=data.limit,
         classes=data.classes,
         group=data.group,
+        crops=data.crops,
         progress=progress,
     )
 

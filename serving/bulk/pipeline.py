@@ -18,7 +18,7 @@ from serving.bulk.job import Job
 from serving.bulk.ledger import Ledger
 from serving.cores import usable_cores
 from serving.images import ImageSpec, Pixels
-from serving.inputs import Input, read
+from serving.inputs import Input, fitted, read
 from serving.local import LocalPair, open_bundle
 
 _BLOCK_BYTES: Final = 2**21  # pixels that go from process to process at once
@@ -44,7 +44,8 @@ class Answers(NamedTuple):
 
 def decoded(inputs: Sequence[Input], spec: ImageSpec) -> Decoded:
     """The images that these are."""
-    found = [read(one, spec) for one in inputs]
+    reading = fitted(spec)
+    found = [read(one, reading) for one in inputs]
     good = [one for one in found if not isinstance(one, str)]
     return Decoded(
         np.stack(good) if good else np.empty((0, *spec.shape), np.uint8),

@@ -29,6 +29,8 @@ export function inspect(context) {
   /** @type {{quantiles: Record<string, number[]>, counts: Record<string, number>} | null} */
   let calibration = null;
   const isCalibrated = model.has("score") && Boolean(model.info.score.calibration);
+  const { height, width } = model.image;
+  const isSquare = model.has("score") && height === width;
 
   const view = stage(model);
   const rate = slider(
@@ -43,6 +45,15 @@ export function inspect(context) {
     by = term.value;
     void ask(rows);
   } } }, ...model.terms.map((name) => el("option", { value: name, selected: name === by }, name)));
+
+  const tileId = uniqueId();
+  const cuts = el("input", {
+    type: "checkbox",
+    id: tileId,
+    checked: isSquare && Boolean(model.info.score.calibration?.tiles),
+    on: { change: () => void ask(rows) },
+  });
+  const tile = () => (cuts.checked ? width : 0);
 
   const decision = el("p", { class: "decision", role: "status" });
   const figures = el("dl", { class: "figures" });
@@ -81,6 +92,14 @@ export function inspect(context) {
       decision,
       model.has("score") && model.terms.length > 1
         ? el("div", { class: "field" }, el("label", { htmlFor: id }, "Score by"), term)
+        : null,
+      isSquare
+        ? el(
+            "div",
+            { class: "row" },
+            cuts,
+            el("label", { htmlFor: tileId }, `Cut each picture into tiles of ${width} pixels, unshrunk`),
+          )
         : null,
       chart,
       isCalibrated ? rate.element : null,
@@ -130,11 +149,11 @@ export function inspect(context) {
 
   /** @param {Row[]} wanted */
   async function ask(wanted) {
-    const term = by;
-    for (const chunk of await chunks(wanted)) {
+    const [term, side] = [by, tile()];
+    for (const chunk of await chunks(wanted, side ? 1 : undefined)) {
       await context.guard(async () => {
         if (isCalibrated) calibration ??= await model.calibration();
-        await fill(model, chunk, term, () => term === by);
+        await fill(model, chunk, term, side, () => term === by && side === tile());
       });
       draw();
     }
@@ -166,7 +185,8 @@ export function inspect(context) {
       ),
     );
     numbers.replaceChildren(...(row.latents ? [strip(row.latents)] : []));
-    const quantiles = calibration?.quantiles[by];
+    // scores of another kind than those that calibrated cannot stand among them
+    const quantiles = row.p === null ? undefined : calibration?.quantiles[by];
     const limit = quantiles ? threshold(quantiles, calibration?.counts[by] ?? 0, 10 ** rate.value()) : null;
     chart.replaceChildren(
       ...(quantiles ? [histogram({ quantiles, score: row.score, limit, term: by })] : []),
@@ -174,7 +194,7 @@ export function inspect(context) {
     const verb = model.has("score") ? "score" : "reconstruct";
     /** @type {Record<string, string | number>} */
     const query = {};
-    if (verb === "score") Object.assign(query, { by });
+    if (verb === "score") Object.assign(query, { by }, tile() ? { tile: tile() } : {});
     if (isCalibrated) query.fpr = Number((10 ** rate.value()).toPrecision(3));
     void command(api, `${model.path}/${verb}`, { query, pictures: [row.picture] }).then((text) => {
       if (chosen === row) box.set(text);
@@ -199,11 +219,16 @@ export function inspect(context) {
     if (row.state === "failed") return row.error;
     if (row.state === "waiting") return "the server is at it";
     if (!model.has("score")) return "this model has no score graph";
-    if (row.p === null) return "the model was not calibrated: scores can be ranked, not judged";
+    if (row.p === null) return row.note + cut(row);
     const share = row.p > 0.1 ? `${Math.round(row.p * 100)} in 100` : `1 in ${Math.round(1 / row.p).toLocaleString("en")}`;
     // The smallest p-value there is: no calibration score was as high, and more might say less.
     const least = row.p * ((calibration?.counts[by] ?? Infinity) + 1) < 1.5 ? "at most " : "";
-    return `p = ${figure(row.p)}: ${least}${share} normal images would score as high`;
+    return `p = ${figure(row.p)}: ${least}${share} normal images would score as high${cut(row)}`;
+  }
+
+  /** @param {Row} row */
+  function cut(row) {
+    return row.tiles ? `; the worst of ${row.tiles} tiles is outlined` : "";
   }
 
   /** @param {Row} row */

@@ -105,10 +105,11 @@ export class Model {
   /**
    * @param {Picture[]} pictures
    * @param {string} by
+   * @param {number} tile side of the tiles that they are cut into; 0: they are not
    * @returns {Promise<any>}
    */
-  async score(pictures, by) {
-    const query = { by, heatmap: "map" };
+  async score(pictures, by, tile) {
+    const query = { by, heatmap: "map", ...(tile ? { tile } : {}) };
     return this.api.json(`${this.path}/score`, { body: await form(pictures), query });
   }
 

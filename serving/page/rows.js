@@ -15,7 +15,11 @@ import { ApiError } from "./api.js";
  * @property {number | null} score
  * @property {number | null} p
  * @property {string | null} heat
+ * @property {Box | null} worst tile of a picture that was cut, in pixels of it
+ * @property {number} tiles that it was cut into; 0: none
+ * @property {string} note why it is not judged
  */
+/** @typedef {{x: number, y: number, width: number, height: number}} Box */
 
 const AT_ONCE = 32; // pictures in a request
 const BYTES_AT_ONCE = 16 * 2 ** 20;
@@ -36,6 +40,9 @@ export function row(picture) {
     score: null,
     p: null,
     heat: null,
+    worst: null,
+    tiles: 0,
+    note: "",
   };
 }
 
@@ -44,15 +51,16 @@ export function row(picture) {
  * @param {import("./model.js").Model} model
  * @param {Row[]} chunk
  * @param {string} term that is the score
+ * @param {number} tile side of the tiles that pictures are cut into; 0: they are not
  * @param {() => boolean} isWanted whether they still are, once the answers are there
  */
-export async function fill(model, chunk, term, isWanted) {
+export async function fill(model, chunk, term, tile, isWanted) {
   const pictures = chunk.map((row) => row.picture);
   try {
     const [made, scored, codes] = await Promise.all([
-      model.has("reconstruct") ? model.reconstruct(pictures) : null,
-      model.has("score") ? model.score(pictures, term) : null,
-      model.has("reconstruct") || !model.has("encode") ? null : model.encodeAll(pictures),
+      model.has("reconstruct") && !tile ? model.reconstruct(pictures) : null,
+      model.has("score") ? model.score(pictures, term, tile) : null,
+      model.has("reconstruct") || !model.has("encode") || tile ? null : model.encodeAll(pictures),
     ]);
     if (!isWanted()) return;
     chunk.forEach((row, i) => {
@@ -64,6 +72,9 @@ export async function fill(model, chunk, term, isWanted) {
       row.score = result?.score ?? null;
       row.p = result?.p_value ?? null;
       row.heat = result?.heatmap ?? null;
+      row.worst = result?.worst ?? null;
+      row.tiles = result?.tiles ?? 0;
+      row.note = scored?.note ?? "";
     });
   } catch (error) {
     if (!(error instanceof ApiError) || error.status >= 500) {
@@ -75,7 +86,7 @@ export async function fill(model, chunk, term, isWanted) {
     chunk.forEach((row, i) => {
       if (!guilty.size || guilty.has(i)) fail(row, guilty.get(i) ?? error.message);
     });
-    if (innocent.length) await fill(model, innocent, term, isWanted);
+    if (innocent.length) await fill(model, innocent, term, tile, isWanted);
   }
 }
 
@@ -91,15 +102,16 @@ function fail(row, why) {
 /**
  * As many at once as one request should hold.
  * @param {Row[]} rows
+ * @param {number} [most] of them
  */
-export async function chunks(rows) {
+export async function chunks(rows, most = AT_ONCE) {
   /** @type {Row[][]} */
   const found = [];
   let bytes = Infinity;
   for (const row of rows) {
     const { size } = await row.picture.file();
     const last = found.at(-1);
-    if (last && last.length < AT_ONCE && bytes + size <= BYTES_AT_ONCE) {
+    if (last && last.length < most && bytes + size <= BYTES_AT_ONCE) {
       last.push(row);
       bytes += size;
     } else {

@@ -17,6 +17,7 @@ export function stage(model) {
   const original = el("canvas", { class: "pixels", role: "img", "aria-label": "Original" });
   const made = el("canvas", { class: "pixels made", role: "img", "aria-label": "Reconstruction" });
   const heat = el("canvas", { class: "pixels heat", role: "img", "aria-label": "Heat map of the error" });
+  const worst = el("div", { class: "worst", role: "img", "aria-label": "The most abnormal tile" });
   const handle = el("div", { class: "handle", "aria-hidden": "true" });
   const wipe = slider(
     "Original, left of the line, and reconstruction",
@@ -52,6 +53,7 @@ export function stage(model) {
     original,
     made,
     heat,
+    worst,
     handle,
   );
   box.style.setProperty("--wipe", "50%");
@@ -59,13 +61,15 @@ export function stage(model) {
   const { height, width, channels } = model.image;
   box.style.aspectRatio = `${width} / ${height}`;
   if (channels === 1) original.classList.add("grey");
+  // white in the server's map is then what few normal pixels reach, and not all there can be
+  const isScaled = Boolean(model.info.score?.calibration?.heat);
   const zoom = Math.max(1, Math.round(SIDE / Math.max(height, width)));
 
   /** @type {unknown} */
   let newest = null;
   /**
    * @param {Picture} picture
-   * @param {{image: string | null, heat: string | null}} answers
+   * @param {Pick<import("./rows.js").Row, "image" | "heat" | "worst">} answers
    */
   const show = async (picture, answers) => {
     newest = answers;
@@ -75,13 +79,37 @@ export function stage(model) {
       loaded(answers.heat),
     ]);
     if (newest !== answers) return; // somebody chose another meanwhile
-    if (source) frame(original, source, model.info, zoom);
+    const whole = source && answers.worst ? source : null;
+    box.style.aspectRatio = `${whole?.width ?? width} / ${whole?.height ?? height}`;
+    if (whole) shrunk(original, whole);
+    else if (source) frame(original, source, model.info, zoom);
+    worst.hidden = whole === null;
+    if (whole && answers.worst) {
+      const { x, y, width: across, height: down } = answers.worst;
+      const share = (/** @type {number} */ part, /** @type {number} */ all) => `${(100 * part) / all}%`;
+      worst.style.left = share(x, whole.width);
+      worst.style.top = share(y, whole.height);
+      worst.style.width = share(across, whole.width);
+      worst.style.height = share(down, whole.height);
+    }
     made.hidden = handle.hidden = wipe.element.hidden = image === null;
     heat.hidden = glow.element.hidden = warmth === null;
     if (image) copy(made, image);
-    if (warmth) colour(heat, warmth);
+    if (warmth) colour(heat, warmth, isScaled);
   };
   return { box, controls: [wipe.element, glow.element], show };
+}
+
+/**
+ * All of a picture, at its own resolution or as large as a canvas should be.
+ * @param {HTMLCanvasElement} canvas
+ * @param {CanvasImageSource & {width: number, height: number}} source
+ */
+function shrunk(canvas, source) {
+  const scale = Math.min(1, (4 * SIDE) / Math.max(source.width, source.height));
+  canvas.width = Math.max(1, Math.round(source.width * scale));
+  canvas.height = Math.max(1, Math.round(source.height * scale));
+  canvas.getContext("2d")?.drawImage(source, 0, 0, canvas.width, canvas.height);
 }
 
 /** @param {string | null} uri */
@@ -109,12 +137,13 @@ function copy(canvas, image) {
  * A grey map in colours, the clearer the cooler.
  * @param {HTMLCanvasElement} canvas
  * @param {HTMLImageElement} image
+ * @param {boolean} isScaled whether white is full heat, whatever else is in the map
  */
-function colour(canvas, image) {
+function colour(canvas, image, isScaled) {
   const context = copy(canvas, image);
   const pixels = context.getImageData(0, 0, canvas.width, canvas.height);
   const { data } = pixels;
-  let most = FULL * 255;
+  let most = isScaled ? 255 : FULL * 255;
   for (let i = 0; i < data.length; i += 4) most = Math.max(most, data[i]);
   for (let i = 0; i < data.length; i += 4) {
     const strength = data[i] / most;

@@ -9,7 +9,7 @@ import orjson
 
 from serving import rendering
 from serving.bundle import Manifest
-from serving.errors import NotAcceptable
+from serving.errors import NotAcceptable, Unprocessable
 from serving.results import Array, Encoded, Made, Reconstructed, Result, Scored
 from serving.routes.documents import Context, document, lines
 
@@ -131,7 +131,7 @@ def _array(result: Result) -> Array:
 
 
 def _picture(result: Made | Reconstructed | Scored, media_type: str, context: Context) -> bytes:
-    items = _overlays(result) if isinstance(result, Scored) else result.items
+    items = _overlays(result, context) if isinstance(result, Scored) else result.items
     if media_type == ZIP:
         return rendering.zip_of_png(items)
     if media_type == PNG:
@@ -143,9 +143,12 @@ def _picture(result: Made | Reconstructed | Scored, media_type: str, context: Co
     return animation(items, fps)
 
 
-def _overlays(result: Scored) -> Array:
+def _overlays(result: Scored, context: Context) -> Array:
+    if len({image.shape for image in result.items}) > 1:
+        raise Unprocessable("frames of different sizes make no grid: send one, or ask for JSON")
+    full = context.manifest.score.full_heat
     pairs = zip(result.items, result.heat, strict=True)
-    return np.stack([rendering.overlay(image, heat) for image, heat in pairs])
+    return np.stack([rendering.overlay(image, heat, full) for image, heat in pairs])
 
 
 def _scores(result: Scored) -> Array:

@@ -14,6 +14,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 from starlette.types import Receive
 
+from serving import rendering
 from serving.containers import kind_of
 from serving.errors import BadRequest, UnsupportedType
 from serving.routes.decoding import MAX_FIELDS, json_object
@@ -21,6 +22,7 @@ from serving.routes.form_parts import FormPart, FormParts
 from serving.routes.items import MAX_ID, Items, Wanted
 from serving.routes.parameters import Given
 
+MASK: Final = "roi"  # the parameter that may come as a file
 _NPY_MAGIC: Final = b"\x93NUMPY"
 _NPY_TYPES: Final = ("application/x-npy", "application/npy")
 IMAGE_TYPES: Final = ("image/png", "image/jpeg", "image/webp", "image/bmp")
@@ -132,6 +134,8 @@ def _from_multipart(
         if name == wanted:
             files.append(data)
             ids.append(filename[:MAX_ID] if filename else None)
+        elif name == MASK and filename is not None:
+            given.append(Given(name, rendering.data_uri(data)))
         elif filename is not None:
             where = f"send images in the field `{wanted}`" if wanted else "this takes no files"
             raise BadRequest(f"a file in the field {name[:60]!r}; {where}")

@@ -89,6 +89,16 @@ class Reconstructions(Items):
     steps: NotRequired[Annotated[list[int | None], About("of `refine`: the one kept of each")]]
 
 
+class Place(TypedDict):
+    """The most abnormal tile of a frame, in pixels of it."""
+
+    score: float
+    x: int
+    y: int
+    width: int
+    height: int
+
+
 class Judged(TypedDict):
     """How abnormal one image is."""
 
@@ -97,6 +107,8 @@ class Judged(TypedDict):
     p_value: float | None
     anomalous: bool | None
     heatmap: Uri | list[float] | None
+    tiles: NotRequired[Annotated[int, About("how many it was cut into, where it was")]]
+    worst: NotRequired[Place]
     id: NotRequired[str]
 
 
@@ -256,15 +268,28 @@ def _results(result: Scored, context: Context) -> list[dict[str, Any]]:
             "p_value": p_value,
             "anomalous": anomalous,
             "heatmap": heatmap,
+            **tiles,
         }
-        for name, row, p_value, anomalous, heatmap in zip(
+        for name, row, p_value, anomalous, heatmap, tiles in zip(
             ids,
             result.terms,
             result.verdict.p_values,
             result.verdict.anomalous,
             _heatmaps(result, context),
+            _tiles(result),
             strict=True,
         )
+    ]
+
+
+def _tiles(result: Scored) -> list[dict[str, Any]]:
+    """What is said of each frame beside its scores; nothing of images that were not cut."""
+    if result.whole is None:
+        return [{}] * len(result.items)
+    return [
+        {"tiles": count}
+        | ({} if worst is None else {"worst": {"score": worst.score, **worst.box._asdict()}})
+        for count, worst in zip(result.whole.counts, result.whole.worst, strict=True)
     ]
 
 
@@ -273,12 +298,13 @@ def _heatmaps(result: Scored, context: Context) -> list[Any]:
     if wanted == "none":
         return [None] * len(result.heat)
     if context.manifest.image is None:
-        return list(_plain(result.heat))
+        return [_plain(heat) for heat in result.heat]
+    full = context.manifest.score.full_heat
     if wanted == "map":
-        shown = [rendering.heat_map(heat) for heat in result.heat]
+        shown = (rendering.heat_map(heat, full) for heat in result.heat)
     else:
         pairs = zip(result.items, result.heat, strict=True)
-        shown = [rendering.overlay(image, heat) for image, heat in pairs]
+        shown = (rendering.overlay(image, heat, full) for image, heat in pairs)
     return [rendering.data_uri(rendering.png(image)) for image in shown]
 
 

@@ -63,7 +63,7 @@ async def arrays(
     if payload.files is not None:
         if manifest.image is None:
             raise BadRequest("this model takes vectors, not images")
-        _check_count(len(payload.files), limit, wanted)
+        check_count(len(payload.files), limit, wanted)
         max_pixels = deployment.settings.max_pixels
         rows, bad = await _decoded(deployment, payload.files, manifest.image, max_pixels)
     elif payload.npy is not None:
@@ -77,7 +77,7 @@ async def arrays(
             lambda: _from_rows(payload.rows, manifest, wanted, limit)
         )
     if bad and faults is None:
-        raise _together(bad, len(rows), wanted)
+        raise together(bad, len(rows), wanted)
     if faults is not None:
         faults |= bad
     return rows
@@ -113,7 +113,7 @@ async def _decoded(
             if over.is_set():
                 return
             try:
-                out[i] = images.decode(_file(files[i]), spec, max_pixels=max_pixels)
+                out[i] = images.decode(file_of(files[i]), spec, max_pixels=max_pixels)
             except ServingError as error:
                 out[i], bad[i] = 0, error
 
@@ -142,7 +142,7 @@ async def _decoded_one(
     small = isinstance(file, bytes | str) and len(file) <= _SMALL
     try:
         image = await deployment.aside(
-            lambda: images.decode(_file(file), spec, max_pixels=max_pixels), small=small
+            lambda: images.decode(file_of(file), spec, max_pixels=max_pixels), small=small
         )
     except ServingError as error:
         return np.zeros((1, *spec.shape), np.uint8), {0: error}
@@ -162,7 +162,8 @@ def _pieces(files: Sequence[bytes | object]) -> list[range]:
     return pieces
 
 
-def _file(given: bytes | object) -> bytes:
+def file_of(given: bytes | object) -> bytes:
+    """The encoded image: bytes, or what a data URI holds.  Raises Unprocessable for neither."""
     if isinstance(given, bytes):
         return given
     if isinstance(given, str):
@@ -170,7 +171,7 @@ def _file(given: bytes | object) -> bytes:
     raise Unprocessable("an image must be text: a data URI, or base64")
 
 
-def _together(bad: Faults, count: int, wanted: Wanted) -> ServingError:
+def together(bad: Faults, count: int, wanted: Wanted) -> ServingError:
     """One error for all guilty items: theirs where they agree on the status, else a 422."""
     indices = sorted(bad)
     first = bad[indices[0]]
@@ -204,7 +205,7 @@ def _from_rows(
     shape = _signature(manifest, wanted)[1]
     if not isinstance(rows, list):  # only images come as files, everything else as rows
         raise BadRequest(f"the body holds no {wanted}")
-    _check_count(len(rows), limit, wanted)
+    check_count(len(rows), limit, wanted)
     bad: Faults = {
         i: Unprocessable(fault) for i, row in enumerate(rows) if (fault := _fault(row, *shape))
     }
@@ -243,7 +244,8 @@ def _signature(manifest: Manifest, wanted: Wanted) -> tuple[np.dtype[Any], tuple
     return np.dtype(dtype), shape
 
 
-def _check_count(count: int, limit: int, wanted: Wanted) -> None:
+def check_count(count: int, limit: int, wanted: Wanted) -> None:
+    """Raises Unprocessable for no items, TooLarge for too many."""
     if count == 0:
         raise Unprocessable(f"no {wanted}")
     if count > limit:

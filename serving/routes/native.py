@@ -24,6 +24,7 @@ from serving.routes import (
     answers,
     bodies,
     caching,
+    framing,
     intake,
     parameters,
     streaming,
@@ -37,6 +38,7 @@ from serving.routes.parameters import Given
 from serving.routes.partial import PREFERENCE, Lenient, preferred
 from serving.routes.streaming import Stream
 from serving.telemetry import Trace
+from serving.tiles import Frames
 
 SMALL: Final = 65_536  # bytes of body that are taken apart on the event loop itself
 _WHOLE: Final = ("image/", "application/x-npy")  # types of bodies that are not taken apart
@@ -239,7 +241,7 @@ class Native:
         runner: Runner = BatchRunner(asked.model, asked.trace)
         prepared = await verbs.prepare(asked.verb, runner, asked.model.manifest, rows, asked.values)
         if asked.partial:
-            runner = Lenient(runner, asked.model.manifest, failed)
+            runner = Lenient(runner, asked.model.manifest, failed, _owners(rows))
         result = await verbs.complete(prepared, runner)
         asked.trace.release()  # turning it into text and sending that take no graph
         if isinstance(result, Scored):
@@ -258,27 +260,38 @@ class Native:
         strict = BatchRunner(asked.model, asked.trace)
         prepared = await verbs.prepare(asked.verb, strict, manifest, rows, asked.values)
         graph = asked.verb if asked.verb in verbs.ITEM_BY_ITEM else "decode"
-        asked.model.ready.batcher.check(graph, len(prepared.rows), asked.trace.deadline)
+        count = rows.count if isinstance(rows, Frames) else len(prepared.rows)
+        asked.model.ready.batcher.check(graph, count, asked.trace.deadline)
 
-        def runner(model: Model, bad: Faults) -> Runner:
+        def runner(model: Model, bad: Faults, some: Array | Frames) -> Runner:
             strict = BatchRunner(model, asked.trace)
-            return Lenient(strict, manifest, bad) if asked.partial else strict
+            return Lenient(strict, manifest, bad, _owners(some)) if asked.partial else strict
 
         context = asked.context(payload, failed)
         pieces = streaming.pieces(self._deployment, asked.model, prepared, runner, context)
         return Stream(await anext(pieces), pieces, receive, asked.trace, dict(headers))
 
-    async def _rows(self, asked: "_Asked", payload: Payload) -> tuple[Array | None, Faults]:
+    async def _rows(
+        self, asked: "_Asked", payload: Payload
+    ) -> tuple[Array | Frames | None, Faults]:
         """What the body holds, checked; and which items of it are no good, where that may be."""
         deployment, manifest, verb = self._deployment, asked.model.manifest, asked.verb
         wanted = intake.kind_wanted(verb, manifest)
         failed: Faults = {}
+        noted = failed if asked.partial and verb in verbs.ITEM_BY_ITEM else None
+        tiling = await framing.tiling(deployment, manifest, asked.values)
+        if tiling is not None:
+            return await framing.frames(deployment, manifest, payload, tiling, noted), failed
         rows = None
         if wanted:
-            noted = failed if asked.partial and verb in verbs.ITEM_BY_ITEM else None
             rows = await intake.arrays(deployment, manifest, payload, wanted, noted)
         intake.check_number(verb, rows, asked.values, max_frames=deployment.settings.max_frames)
         return rows, failed
+
+
+def _owners(rows: Array | Frames | None) -> list[int] | None:
+    """The item of each row that is computed, where that is not the row itself."""
+    return rows.owners if isinstance(rows, Frames) else None
 
 
 class _Asked(NamedTuple):

@@ -3,7 +3,7 @@
 import asyncio
 import functools
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal, NotRequired
+from typing import Annotated, Any, Final, Literal, NotRequired, cast
 
 import orjson
 from starlette.requests import Request
@@ -71,11 +71,20 @@ class ModelList(TypedDict):
     aliases: NotRequired[dict[str, str]]  # each with the NAME or NAME@VERSION it stands for
 
 
+class Cut(TypedDict):
+    """How frames were cut into tiles."""
+
+    tile: int
+    stride: int
+    roi: NotRequired[Annotated[list[int] | str, About("x, y, width, height, or a mask's hash")]]
+
+
 class Calibration(TypedDict):
     """What the scores of a model are judged by."""
 
     model: str
     source: str | None  # which images
+    tiles: Annotated[Cut | None, About("how frames were cut that calibrated it, if they were")]
     counts: Annotated[dict[str, int], About("how many scores of each term there are")]
     quantiles: Annotated[
         dict[str, list[float]],
@@ -209,6 +218,7 @@ class Operations:
             "model": f"{manifest.name}@{manifest.version}",
             "source": manifest.score.extra["calibration"].get("source"),
             "counts": {term: len(scores) for term, scores in by_term.items()},
+            "tiles": cast("Cut | None", manifest.score.tiles and dict(manifest.score.tiles)),
             "quantiles": {
                 term: scoring.quantiles(scores).tolist() for term, scores in by_term.items()
             },

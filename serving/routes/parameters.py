@@ -269,6 +269,23 @@ def _own(verb: str, max_images: int | None, max_frames: int | None) -> tuple[Par
                 default="none",
                 choices=("none", "map", "overlay"),
             ),
+            Parameter(
+                name="tile",
+                about="Cut each image, at its own size, into tiles of the model's: their side.",
+                kind=int,
+                low=1,
+            ),
+            Parameter(
+                name="stride",
+                about="Pixels from tile to tile; that of the calibration, else `tile`.",
+                kind=int,
+                low=1,
+            ),
+            Parameter(
+                name="roi",
+                about="What is looked at of each: x,y,width,height, or a mask image as data URI.",
+                kind=str,
+            ),
         ),
         "interpolate": (
             Parameter(

@@ -1,6 +1,7 @@
 """Answers without the items that cannot be had, for those who say `Prefer: partial` (RFC 7240)."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -24,18 +25,26 @@ def preferred(prefer: str) -> bool:
 class Lenient:
     """A runner that notes which rows fail, in `failed`, and gives zeros for them.
 
-    Row i of all its runs is item i.  Rows that have failed are not run again.
+    Row i of all its runs is item i, or a part of item `owners[i]`.  Rows of items that have failed
+    are not run again.
     """
 
-    def __init__(self, runner: Runner, manifest: Manifest, failed: Faults) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        manifest: Manifest,
+        failed: Faults,
+        owners: Sequence[int] | None = None,
+    ) -> None:
         self._runner = runner
         self._manifest = manifest
         self.failed = failed
+        self._owners = owners
 
     async def run(self, graph: str, *inputs: Array) -> Answer:
         """The graph's outputs, for rows that it can be had for."""
         count = len(inputs[0])
-        alive = [i for i in range(count) if i not in self.failed]
+        alive = [i for i in range(count) if self._item(i) not in self.failed]
         outputs = [
             np.zeros(output.sizes(count), output.dtype)
             for output in self._manifest.graphs[graph].outputs
@@ -51,6 +60,9 @@ class Lenient:
             queue_ms=max((one.queue_ms for one in costs), default=0.0),
             compute_ms=max((one.compute_ms for one in costs), default=0.0),
         )
+
+    def _item(self, row: int) -> int:
+        return row if self._owners is None else self._owners[row]
 
     async def _answers(
         self, graph: str, inputs: tuple[Array, ...], alive: list[int]
@@ -71,7 +83,7 @@ class Lenient:
                 answer = await self._runner.run(graph, *(array[i : i + 1] for array in inputs))
                 answers.append(([i], answer))
             except ComputeFailed:
-                self.failed[i] = ComputeFailed("the engine fails on it")
+                self.failed[self._item(i)] = ComputeFailed("the engine fails on it")
 
         answers: list[tuple[list[int], Answer]] = []
         for start in range(0, len(alive), _AT_ONCE):

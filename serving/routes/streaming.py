@@ -22,11 +22,12 @@ from serving.attendance import ClientGone, attended
 from serving.deployment import Deployment
 from serving.errors import Busy, DeadlineExceeded, NotReady, RateExceeded, ServingError
 from serving.model import Model
-from serving.results import NOTHING, Result, Runner, Scored
+from serving.results import NOTHING, Array, Result, Runner, Scored
 from serving.routes import answers
 from serving.routes.documents import Context, last_line
 from serving.routes.intake import Faults
 from serving.telemetry import Trace
+from serving.tiles import Frames
 from serving.verbs import Prepared
 
 PIECE: Final = 64  # rows that are computed, and sent, together
@@ -117,24 +118,28 @@ async def pieces(
     deployment: Deployment,
     model: Model,
     prepared: Prepared,
-    runner: Callable[[Model, Faults], Runner],
+    runner: Callable[[Model, Faults, Array | Frames], Runner],
     context: Context,
 ) -> AsyncGenerator[bytes, None]:
     """The lines of the answer, some at a time; whoever stops asking stops the work.
 
-    `runner` makes that of one piece, from the model and those of its rows that are known to have
-    failed; it adds to them what fails on the way.
+    `runner` makes that of one piece, from the model, those of its rows that are known to have
+    failed, to which it adds what fails on the way, and the rows.
     """
-    count = len(prepared.rows)
+    rows = prepared.rows
+    count = len(rows)
+    # frames of so many tiles, more or less
+    size = max(1, PIECE * count // max(1, rows.count)) if isinstance(rows, Frames) else PIECE
     total, alone = prepared.usage, prepared._replace(usage=NOTHING)
     turns = _Turns(deployment, model, telemetry.current())
 
     async def piece(start: int) -> tuple[Result, bytes]:
-        stop = min(start + PIECE, count)
+        stop = min(start + size, count)
         failed = {i - start: why for i, why in context.failed.items() if start <= i < stop}
         ids = None if context.ids is None else context.ids[start:stop]
         try:
-            result = await _patiently(alone, runner(turns.model, failed), start, stop)
+            some = runner(turns.model, failed, rows[start:stop])
+            result = await _patiently(alone, some, start, stop)
         finally:
             turns.end()
         if isinstance(result, Scored):
@@ -143,7 +148,7 @@ async def pieces(
         return result, await deployment.aside(lambda: answers.render_lines(result, its, start))
 
     waiting: deque[asyncio.Task[tuple[Result, bytes]]] = deque()
-    starts = deque(range(0, count, PIECE))
+    starts = deque(range(0, count, size))
     try:
         while starts or waiting:
             while starts and len(waiting) < _AHEAD and not turns.must_wait:

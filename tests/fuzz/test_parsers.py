@@ -152,8 +152,8 @@ def read_request(body: bytes, content_type: str, verb: str, manifest: Manifest) 
     values = parameters.parse(known, payload.given)
     rows: npt.NDArray[Any] | None = None
     if payload.files is not None:
-        intake._check_count(len(payload.files), MOST, "images")
-        decoded = [images.decode(intake._file(file), SPEC) for file in payload.files]
+        intake.check_count(len(payload.files), MOST, "images")
+        decoded = [images.decode(intake.file_of(file), SPEC) for file in payload.files]
         rows = np.stack(decoded)
     elif payload.npy is not None and wanted:
         rows, _ = intake._from_npy(payload.npy, manifest, wanted, MOST)
@@ -263,7 +263,7 @@ def test_inferences(times: int, manifest: Manifest) -> None:
         found = tensors.parse(body, min(length, len(body)), graph, max_rows=MOST)
         (given,) = found.inputs
         if isinstance(given, list):
-            assert len([images.decode(intake._file(one), SPEC) for one in given]) <= MOST
+            assert len([images.decode(intake.file_of(one), SPEC) for one in given]) <= MOST
         else:
             assert given.shape[1:] == SPEC.shape
 

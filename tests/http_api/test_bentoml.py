@@ -253,7 +253,7 @@ def test_json_may_be_called_so_or_not_at_all(url: str, headers: dict[str, str]) 
     [
         ("/encode", ["encoding_format"]),
         ("/reconstruct", ["refine"]),
-        ("/score", ["by", "fpr", "heatmap"]),
+        ("/score", ["by", "fpr", "heatmap", "tile", "stride", "roi"]),
         ("/interpolate", ["frames", "path", "exact"]),
         ("/sample", ["n", "seed", "truncation"]),
         ("/vary", ["n", "strength", "seed"]),
