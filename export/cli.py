@@ -33,6 +33,10 @@ from models.training.checkpoint import load_pair
     help="Judge scores by those of the normal images of D; of the training data, by those "
     "that training held out.",
 )  # fmt: skip
+@click.option(
+    "--critic", is_flag=True,
+    help="Let the run's critic judge too: its weights travel, score terms feature and critic.",
+)  # fmt: skip
 def export(
     run: Path,
     out: Path | None,
@@ -41,6 +45,7 @@ def export(
     to_store: bool,
     precision: str,
     data: str | None,
+    critic: bool,
 ) -> None:
     """Write the bundle OUT (.../NAME/VERSION) from the latest checkpoint of RUN.
 
@@ -57,9 +62,10 @@ def export(
         one_sentence(),
         store.placed(out, name=name, version=version, to_store=to_store) as place,
     ):
-        trained = load_pair(run)
+        trained = load_pair(run, judged=critic)
         target = [str(out)] if out is not None else ["--store", "--name", place.name]
         command = ["biject", "export", str(run), *target]
+        command += ["--critic"] * critic
         hashes, calibrate = trained_on.of_run(run), None
         if data is not None:
             command += ["--calibrate", data]
@@ -166,7 +172,7 @@ def evaluate(
     limit: int | None,
     seed: int,
 ) -> None:
-    """Measure RUN_OR_BUNDLE on images, beside PCA, raw pixels and a random encoder.
+    """Measure RUN_OR_BUNDLE on images or vectors, beside PCA, raw pixels and a random encoder.
 
     \b
     Example:

@@ -10,11 +10,11 @@ from typing import Final
 import click
 import numpy as np
 
-from serving import files
-from serving.bundle import MANIFEST, Manifest
+from serving import files, tables
+from serving.bundle import MANIFEST, Manifest, VectorSpec
 from serving.cores import usable_cores
 from serving.engine import Device
-from serving.errors import BundleError, DeviceError, ServingError
+from serving.errors import BundleError, DeviceError, ServingError, Unprocessable
 from serving.files import Figures, WrongOutput
 from serving.images import FOLDER_FORMATS, FOLDER_SUFFIXES, ImageSpec, decode
 from serving.local import LocalPair, open_bundle
@@ -74,6 +74,35 @@ class Source:
             return f"{path}: {error.detail}"
 
 
+class Rows:
+    """The rows of tables, block by block: float32 [n, D]."""
+
+    def __init__(self, ref: str, spec: VectorSpec, paths: Sequence[Path]) -> None:
+        """Read them all.  Wrong, if one is no table, or its columns are not the model's."""
+        blocks = []
+        for path in paths:
+            if not tables.is_table(path):
+                raise Wrong(
+                    f"{path}: {ref} takes vectors, in files that end in {', '.join(tables.SUFFIXES)}"
+                )
+            try:
+                blocks.append(tables.read(path).rows_of(spec.columns, spec.size))
+            except Unprocessable as error:
+                raise Wrong(error.detail) from error
+        self._rows = np.concatenate(blocks)
+        # rows count from 1, as images count files
+        self.names = [
+            f"{path}:{row}"
+            for path, block in zip(paths, blocks, strict=True)
+            for row in range(1, len(block) + 1)
+        ]
+
+    def __iter__(self) -> Iterator[Array]:
+        """Block after block."""
+        for start in range(0, len(self._rows), _BLOCK):
+            yield self._rows[start : start + _BLOCK]
+
+
 class Session:
     """One command's bundle and where its results go."""
 
@@ -88,10 +117,14 @@ class Session:
     def ref(self) -> str:
         return f"{self.manifest.name}@{self.manifest.version}"
 
-    def source(self, paths: Sequence[Path]) -> Source:
-        """The images in these files and folders.  Wrong if there are none to read."""
+    def source(self, paths: Sequence[Path]) -> "Source | Rows":
+        """The images in these files and folders, or the rows of these tables.
+
+        Wrong if there are none to read.
+        """
         if self.manifest.image is None:
-            raise Wrong(f"{self.ref} takes vectors, not images: ask it over HTTP")
+            assert self.manifest.vector is not None  # the manifest was checked
+            return Rows(self.ref, self.manifest.vector, paths)
         source = Source(self.manifest.image, paths)
         if not source.names:
             raise Wrong(f"no images in {', '.join(map(str, paths))}")
@@ -118,7 +151,8 @@ class Session:
         if as_json:
             click.echo(figures.to_json(), nl=False)
         elif out is not None:
-            click.echo(f"{out}: {figures.name} of {len(figures.main)} images")
+            items = "images" if self.manifest.vector is None else "vectors"
+            click.echo(f"{out}: {figures.name} of {len(figures.main)} {items}")
 
     def draw(
         self,

@@ -73,6 +73,7 @@ class Dataset:
     classes: tuple[str, ...] = ()
     groups: Groups | None = None
     skipped: tuple[Skipped, ...] = field(default=())
+    columns: tuple[str, ...] = ()  # names of a vector's D numbers, where they have some
 
     def __len__(self) -> int:
         return len(self.images)
