@@ -82,9 +82,8 @@ class Rows:
         blocks = []
         for path in paths:
             if not tables.is_table(path):
-                raise Wrong(
-                    f"{path}: {ref} takes vectors, in files that end in {', '.join(tables.SUFFIXES)}"
-                )
+                known = ", ".join(tables.SUFFIXES)
+                raise Wrong(f"{path}: {ref} takes vectors, in files that end in {known}")
             try:
                 blocks.append(tables.read(path).rows_of(spec.columns, spec.size))
             except Unprocessable as error:

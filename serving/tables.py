@@ -36,7 +36,7 @@ class Table:
     count: int  # N
     columns: Mapping[str, Column] = field(default_factory=dict)  # N cells each
     rows: npt.NDArray[Any] | None = None  # [N, D] of numbers that have no names
-    first: int = 1  # what the first row is called in complaints: its line in a CSV
+    first: int = 0  # what the first row is called in complaints: its line in a CSV, else 0
 
     def rows_of(self, columns: Sequence[str], size: int) -> Floats:
         """Float32 [N, size], in the order of a model's `columns`.
@@ -79,21 +79,25 @@ class Table:
         with np.errstate(over="ignore"):
             bad = np.flatnonzero(~np.isfinite(found.astype(np.float32)))
         if len(bad):
-            where = f"{self.source}, row {bad[0] + self.first}"
-            raise Unprocessable(f"{where}: {name} is {cells[bad[0]]!s:.60}, not a finite number")
+            raise Unprocessable(
+                f"{self._place(bad[0])}: {name} is {cells[bad[0]]!s:.60}, not a finite number"
+            )
         return found
 
     def _finite(self, rows: npt.NDArray[Any], size: int) -> Floats:
         if rows.shape[1] != size:
-            raise Unprocessable(f"{self.source} has {rows.shape[1]} columns, the model takes {size}")
+            raise Unprocessable(
+                f"{self.source} has {rows.shape[1]} columns, the model takes {size}"
+            )
         with np.errstate(over="ignore"):
             found = rows.astype(np.float32)
         bad = np.flatnonzero(~np.isfinite(found).all(axis=1))
         if len(bad):
-            raise Unprocessable(
-                f"{self.source}, row {bad[0] + self.first}: it has numbers that are not finite"
-            )
+            raise Unprocessable(f"{self._place(bad[0])}: it has numbers that are not finite")
         return found
+
+    def _place(self, row: int) -> str:
+        return f"{self.source}, {'line' if self.first else 'row'} {row + self.first}"
 
 
 def is_table(path: Path) -> bool:
@@ -147,11 +151,11 @@ def of_array(array: npt.NDArray[Any], source: str, names: Sequence[str] = ()) ->
             f"{source} must hold numbers [N, D], got {array.dtype} {list(array.shape)}"
         )
     if not names:
-        return Table(source=source, count=len(array), rows=array, first=0)
+        return Table(source=source, count=len(array), rows=array)
     if len(names) != array.shape[1] or len(set(names)) < len(names):
         raise Unprocessable(f"{source} has {len(names)} names for {array.shape[1]} columns")
     columns = dict(zip(names, array.T, strict=True))
-    return Table(source=source, count=len(array), columns=columns, first=0)
+    return Table(source=source, count=len(array), columns=columns)
 
 
 def is_number(text: str) -> bool:
@@ -167,6 +171,8 @@ def _from_npz(path: Path) -> Table:
     with np.load(path, allow_pickle=False) as arrays:
         key = next((key for key in ARRAYS if key in arrays), None)
         if key is None:
-            raise Unprocessable(f"{path} has no {' or '.join(ARRAYS)}; it holds {', '.join(arrays)}")
+            raise Unprocessable(
+                f"{path} has no {' or '.join(ARRAYS)}; it holds {', '.join(arrays)}"
+            )
         names = [str(name) for name in arrays["columns"]] if "columns" in arrays else ()
         return of_array(arrays[key], str(path), names)

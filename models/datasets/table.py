@@ -162,7 +162,9 @@ def _from_npz(path: Path, split: Split) -> tuple[Table, NDArray[Any] | None, boo
             key = next((key for key in keys if key in arrays), None)
             if key is None:
                 raise DataError(f"{path} has no {' or '.join(keys)}; it holds {', '.join(arrays)}")
-            label = next((key for key in LABELS["test" if test else "train"] if key in arrays), None)
+            label = next(
+                (key for key in LABELS["test" if test else "train"] if key in arrays), None
+            )
             table = tables.of_array(arrays[key], str(path), names)
             return table, None if label is None else arrays[label], divided
     except (OSError, ValueError, zipfile.BadZipFile, zlib.error, EOFError) as error:
@@ -178,7 +180,9 @@ def _found(table: Table, rows: Indices) -> list[str]:
             continue
         values = sorted({cells[row] for row in rows})
         if gap := next((text for text in values if text.lower() in MISSING), None):
-            raise DataError(f"{table.source}: {name} is {gap!r} in some rows: data.drop leaves it out")
+            raise DataError(
+                f"{table.source}: {name} is {gap!r} in some rows: data.drop leaves it out"
+            )
         if all(tables.is_number(text) for text in values):
             found.append(name)
         elif len(values) > MOST_VALUES:

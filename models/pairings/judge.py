@@ -1,13 +1,14 @@
 """What trained critics say of an item: two score terms, higher for the more abnormal.
 
-    feature = mean |f(x, E(x)) - f(G(E(x)), E(x))|, f the critic's last hidden layer: Zenati et al.
-              2018 (EGBAD), arXiv:1802.06222, equation 3; of a critic of items mean |f(x) -
-              f(G(E(x)))|, in the spirit of Schlegl et al. 2019 (f-AnoGAN), who square it; of ALAD
-              mean |f(x, x) - f(x, G(E(x)))| of D_xx (Zenati et al. 2018, arXiv:1812.02288,
-              section 4.3).  The papers sum; a mean does not depend on the layer's width.
-    critic  = -c, c the raw score that the critic gives the pair (x, E(x)), the item x, or to
-              ALAD's D_xx (x, G(E(x))): the more it doubts, the higher.  EGBAD's and ALAD's
-              softplus(-c) puts items in the same order, but rounds large c to one value.
+feature = mean |f(x, E(x)) - f(G(E(x)), E(x))|, f the critic's last hidden layer: the feature
+          matching part of the score of Zenati et al. 2018 (EGBAD), arXiv:1802.06222; of a critic
+          of items mean |f(x) - f(G(E(x)))|, in the spirit of Schlegl et al. 2019 (f-AnoGAN,
+          Medical Image Analysis 54), who square it; of ALAD mean |f(x, x) - f(x, G(E(x)))| of
+          D_xx (Zenati et al. 2018, arXiv:1812.02288, its score by features).  Both papers sum;
+          a mean does not depend on the layer's width.
+critic  = -c, c the raw score that the critic gives the pair (x, E(x)), the item x, or to
+          ALAD's D_xx (x, G(E(x))): the more it doubts, the higher.  EGBAD's and ALAD's
+          softplus(-c) puts items in the same order, but rounds large c to one value.
 """
 
 from typing import Final, Literal
@@ -64,6 +65,7 @@ def judge_among(critics: nn.ModuleDict, model: ModelConfig) -> Judge:
         raise BadConfig(f"the critic of {model.objective} gives no scores for the terms {terms}")
     if model.critic_minibatch != "none" or any(isinstance(m, _NORMS) for m in critic.modules()):
         raise BadConfig(
-            f"a critic that looks at batches (model.critic_minibatch, BatchNorm) has no terms {terms}"
+            "a critic that looks at batches (model.critic_minibatch, BatchNorm) has no terms "
+            f"{terms}: it scores no item by itself"
         )
     return Judge(critic, sees).requires_grad_(False).eval()

@@ -70,9 +70,7 @@ def read_data(config: Config, progress: Progress = silent) -> Dataset:
 
 def _read_vectors(config: Config, size: int) -> Dataset:
     data = config.data
-    found = load_vectors(
-        data.path, limit=data.limit, classes=data.classes, cut=cut_of(data)
-    )
+    found = load_vectors(data.path, limit=data.limit, classes=data.classes, cut=cut_of(data))
     if (width := found.images.shape[1]) != size:
         raise DataError(f"{data.path} has vectors of {width}, the model takes {size}: model.vector")
     return found
