@@ -137,7 +137,8 @@ def f1(flagged: npt.NDArray[np.bool_], abnormal: npt.NDArray[np.bool_]) -> float
 
 def _most(scores: npt.NDArray[Any], count: int) -> npt.NDArray[np.bool_]:
     """The `count` highest scores, and all that equal the last of them."""
-    return scores >= np.partition(scores, -count)[-count]
+    highest: npt.NDArray[np.bool_] = scores >= np.partition(scores, -count)[-count]
+    return highest
 
 
 def _auroc(values: npt.NDArray[Any], sides: Sides) -> float:

@@ -104,9 +104,13 @@ class _Served:
 
 
 def _train(case: Case, pairing: str, out: Path) -> Path:
-    tables = {section: dict(values) for section, values in case.config.items()}
+    own = case.config["pairings"][pairing]
+    tables = {
+        section: {**case.config.get(section, {}), **own.get(section, {})}
+        for section in ("data", "model", "weights", "train")
+    }
     tables["model"]["pairing"] = pairing
-    tables["weights"] = dict(tables.get("weights", {}).get(pairing, {}))
+    tables["train"] |= {"threads": 1, "sample_every": tables["train"]["steps"]}
     config = Config.from_dict(tables)
     loop.use_threads(config)
     run = loop.Run(

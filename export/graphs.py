@@ -49,8 +49,12 @@ class Pair:
 
     def folded(self) -> "Pair":
         """The same pair without BatchNorm; the networks are copies."""
-        networks = {"encoder": self.encoder, "generator": self.generator, "judge": self.judge}
-        return replace(self, **{name: n and folded(n) for name, n in networks.items()})
+        return replace(
+            self,
+            encoder=folded(self.encoder),
+            generator=folded(self.generator),
+            judge=None if self.judge is None else folded(self.judge),
+        )
 
 
 class Pixels(nn.Module):

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.datasets.archive import LABELS
-from models.datasets.dataset import Dataset, Indices, Split, Wanted, numbered
+from models.datasets.dataset import Dataset, Indices, Labels, Split, Wanted, numbered
 from models.errors import DataError
 from serving import tables
 from serving.errors import Unprocessable
@@ -98,7 +98,8 @@ def load(path: str, wanted: Wanted, cut: Cut, columns: Sequence[str] | None = No
     try:
         part = _part(Path(path), wanted.split, cut, trained=columns is None)
         count = part.table.count
-        labels, classes = None, ()
+        labels: Labels | None = None
+        classes: tuple[str, ...] = ()
         if part.labels is not None:
             labels, classes = numbered(part.labels, count, path)
         own = None if labels is None else labels[part.rows]
