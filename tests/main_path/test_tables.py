@@ -123,7 +123,7 @@ def test_what_is_broken_is_told_apart(bundle: Path, table: Path) -> None:
     figures = json.loads(done.stdout)
     found = figures["one_class"]
     config = read(bundle).manifest.extra["training"]["config"]["data"]
-    cut = Cut(label="state", test=config["test"])
+    cut = Cut(label="state", drop=("name",), test=config["test"])
     test = load_vectors(str(table), cut=cut, split="test")
     assert test.labels is not None
     counts = dict(zip(test.classes, np.bincount(test.labels).tolist(), strict=True))

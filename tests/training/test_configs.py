@@ -16,6 +16,8 @@ PLACES = {
     "ring": None,
     "fashion": DATA / "fashion-mnist",
     "emoji": DATA / "noto-emoji/noto_emoji_64.npz",
+    "kddcup99": DATA / "tabular/kddcup.data_10_percent.gz",
+    "arrhythmia": DATA / "tabular/arrhythmia.data",
 }
 
 
