@@ -43,8 +43,8 @@ ROWS: Final = 4_096  # items scored at once
 def pca(case: Case) -> Scorer:
     """Principal components, with the same aggregators as the terms of a pair."""
     see = _seeing(case)
-    fitted = PCA(min(case.components, len(case.train)), svd_solver="covariance_eigh")
-    fitted.fit(see(_some(case.train)))
+    known = see(_some(case.train))
+    fitted = PCA(min(case.components, *known.shape), svd_solver="covariance_eigh").fit(known)
 
     def score(items: Array) -> Scores:
         d = see(items)

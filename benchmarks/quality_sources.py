@@ -5,7 +5,7 @@ the test, are for choosing; nothing is fitted to them but that choice.  The test
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -46,7 +46,6 @@ class Case:
     config: Json  # of the trained methods: a training config, and what each of `pairings` adds
     columns: tuple[str, ...] = ()
     components: int = 32  # of PCA
-    protocol: str = field(default="")
 
 
 Source = Callable[[Path], Iterator[Case]]
@@ -187,7 +186,7 @@ ARRHYTHMIA: Final = {
     "data": {"scaling": "standard", "holdout": 0.1},
     "model": {**_MLP, "vector": 274, "latent": 16, "width": 128},
     "pairings": PAIRINGS,
-    "train": {"steps": 500, "batch": 32, "lr": 5e-4, "critic_lr": 5e-4, "ema": 0.99},
+    "train": {"steps": 300, "batch": 32, "lr": 5e-4, "critic_lr": 5e-4, "ema": 0.99},
 }
 IMAGES: Final = {
     "data": {"fit": "pad", "background": 0, "holdout": 0.1},

@@ -1,6 +1,7 @@
 """The benchmark of quality: figures by hand, cases that do not leak, tables of what there is."""
 
 import gzip
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,9 +74,8 @@ def test_a_case_keeps_its_parts_apart(case: Case) -> None:
 
 @pytest.mark.parametrize("method", ["PCA", "isolation forest", "1-NN"])
 def test_baselines_see_what_is_far(case: Case, method: str) -> None:
-    found = quality.figures(case, method)
-    # what PCA leaves out of three numbers in 32 components is rounding
-    assert found["test"]["auroc"] > 0.99 or method == "PCA"
+    found = quality.figures(replace(case, components=1), method)
+    assert found["test"]["auroc"] > 0.7
     assert found["distinct"]["normal"] + found["distinct"]["abnormal"] == case.test.fresh.sum()
 
 
