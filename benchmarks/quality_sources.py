@@ -5,7 +5,7 @@ the test, are for choosing; nothing is fitted to them but that choice.  The test
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from models.datasets import Cut, Dataset, load, load_vectors
 from models.datasets.dataset import fingerprints
+from models.datasets.table import divided
 from serving.images import ImageSpec
 
 Array = npt.NDArray[Any]
@@ -84,11 +85,17 @@ SOURCES: Final[Mapping[str, Source]] = MappingProxyType(
 
 def _table(name: str, path: Path, *, normal: str, split: int, config: Json) -> Case:
     """Columns and scaling are those of the normal rows of the half that is not the test."""
-    cut = Cut(test=0.5, seed=split)
-    known = load_vectors(str(path), cut=cut, classes=[normal])
-    both = load_vectors(str(path), cut=cut, columns=known.columns)
-    test = load_vectors(str(path), cut=cut, columns=known.columns, split="test")
-    whole = fingerprints(both.images)
+    table = load_vectors(str(path))
+    is_known = ~_is_abnormal(table, normal)
+    parts = divided(len(table), Cut(test=0.5, seed=split))
+    own = table.images[parts[0][is_known[parts[0]]]]
+    # values that none of the normal rows has would have no column
+    seen = [i for i, name in enumerate(table.columns) if "=" not in name or own[:, i].any()]
+    table = replace(
+        table, images=table.images[:, seen], columns=tuple(table.columns[i] for i in seen)
+    )
+    both, test = (table.take(rows) for rows in parts)
+    known = both.take(np.flatnonzero(~_is_abnormal(both, normal)))
     items, rows, count = _distinct(test, normal)
     return _cut(
         name,
@@ -99,7 +106,7 @@ def _table(name: str, path: Path, *, normal: str, split: int, config: Json) -> C
             items=items,
             abnormal=_is_abnormal(test, normal)[rows],
             count=count,
-            fresh=~np.isin(fingerprints(items), whole),
+            fresh=~np.isin(fingerprints(items), fingerprints(both.images)),
         ),
         seed=split,
         config=config,

@@ -118,26 +118,31 @@ def load(path: str, wanted: Wanted, cut: Cut, columns: Sequence[str] | None = No
 def _part(path: Path, split: Split, cut: Cut, *, trained: bool) -> _Part:
     """One part of the table at `path`."""
     if path.suffix == ".npz":
-        table, labels, divided = _from_npz(path, split)
+        table, labels, whole = _from_npz(path, split)
     elif path.name in KNOWN:
         table, labels = _known(path, KNOWN[path.name])
-        divided = False
+        whole = False
     else:
-        table, divided = tables.read(path), False
+        table, whole = tables.read(path), False
         labels = None
         if cut.label in table.columns:
             labels = np.array(table.columns[cut.label], np.str_)
         elif cut.label and trained:
             raise DataError(f"{path} has no column {cut.label!r} (data.label)")
     table = table.without(*cut.drop, cut.label)
-    if divided:
+    if whole:
         return _Part(table=table, labels=labels, rows=np.arange(table.count))
     if split == "test" and not cut.test:
         raise DataError(f"{path} has no test part")
-    order = np.random.Generator(np.random.Philox(key=cut.seed)).permutation(table.count)
-    at = round(table.count * cut.test)
-    rows = np.sort(order[:at] if split == "test" else order[at:])
-    return _Part(table=table, labels=labels, rows=rows)
+    train, test = divided(table.count, cut)
+    return _Part(table=table, labels=labels, rows=test if split == "test" else train)
+
+
+def divided(count: int, cut: Cut) -> tuple[Indices, Indices]:
+    """The rows of a table's training part, and those of its test part."""
+    order = np.random.Generator(np.random.Philox(key=cut.seed)).permutation(count)
+    at = round(count * cut.test)
+    return np.sort(order[at:]), np.sort(order[:at])
 
 
 def _known(path: Path, known: Known) -> tuple[Table, NDArray[Any]]:
@@ -157,8 +162,8 @@ def _from_npz(path: Path, split: Split) -> tuple[Table, NDArray[Any] | None, boo
     try:
         with np.load(path, allow_pickle=False) as arrays:
             names = [str(name) for name in arrays["columns"]] if "columns" in arrays else ()
-            divided = "test_vectors" in arrays
-            test = split == "test" and divided
+            whole = "test_vectors" in arrays
+            test = split == "test" and whole
             keys = ("test_vectors",) if test else tables.ARRAYS
             key = next((key for key in keys if key in arrays), None)
             if key is None:
@@ -167,7 +172,7 @@ def _from_npz(path: Path, split: Split) -> tuple[Table, NDArray[Any] | None, boo
                 (key for key in LABELS["test" if test else "train"] if key in arrays), None
             )
             table = tables.of_array(arrays[key], str(path), names)
-            return table, None if label is None else arrays[label], divided
+            return table, None if label is None else arrays[label], whole
     except (OSError, ValueError, zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise DataError(f"{path} cannot be read as npz: {error}") from error
 
