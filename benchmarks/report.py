@@ -54,7 +54,9 @@ The same graph served by others, each after its own documentation with its own d
 most 64, the smallest wait it has), all with the same onnxruntime, Pillow and images. `biject` is
 `biject serve`, on BentoML; `biject --bare` is the same app on plain uvicorn. Load by wrk with one
 thread, on the same cores. Each has one session whose calls compute on one thread; how many of them
-run at once, and what besides them takes a core, is the server's own:
+run at once, and what besides them takes a core, is the server's own. `x 2` is the same with two
+processes that compute, one for each core: `biject serve --workers 2`, workers or replicas of the
+others (MLServer's would carry each tensor to another process and back):
 
 | server | computes on | besides |
 |---|---|---|

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +23,7 @@ Floats = npt.NDArray[np.float32]
 BUNDLE: Final = ROOT / "serving" / "bundles" / "fashion" / "1"
 PEERS: Final = ROOT / "benchmarks" / "peers"
 HOME: Final = ROOT / ".bench"  # environments and logs; not in git
+DOUBLE: Final = " x 2"  # ends the name of a server with two processes that compute
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,7 +62,8 @@ class Server:
             ready=self.ready,
             cwd=self.cwd,
             environ={key: value.format(port=port) for key, value in self.environ.items()}
-            | {"BENCH_BUNDLE": str(BUNDLE), "OMP_NUM_THREADS": "1", "BENTOML_DO_NOT_TRACK": "True"},
+            | {"BENCH_BUNDLE": str(BUNDLE), "BENCH_WORKERS": "2" if DOUBLE in self.name else "1"}
+            | {"OMP_NUM_THREADS": "1", "BENTOML_DO_NOT_TRACK": "True"},
             log=HOME / "logs" / f"{self.name}.log",
         )
 
@@ -147,33 +149,43 @@ _OURS: Final = {
 }
 
 
-def _ours(name: str, *flags: str) -> Server:
+def _both(one: Server, *more: str) -> tuple[Server, Server]:
+    """It with one process that computes and with two, for which its command takes `more`."""
+    return one, replace(one, name=one.name + DOUBLE, command=[*one.command, *more])
+
+
+def _ours(name: str, *flags: str) -> tuple[Server, Server]:
     command = [sys.executable, "-m", "biject", "serve", str(BUNDLE), "--port", "{port}", *flags]
-    return Server(
+    one = Server(
         name=name,
         command=command,
         ready="/readyz",
         calls=_OURS,
         environ={"PYTHONPATH": str(ROOT)},
     )
+    return _both(one, "--workers", "2")
 
 
-def _peer(name: str, folder: str, command: Sequence[str], **fields: Any) -> Server:
+def _peer(
+    name: str, folder: str, command: Sequence[str], *, more: Sequence[str] = (), **fields: Any
+) -> tuple[Server, Server]:
     program, *rest = command
-    return Server(
+    one = Server(
         name=name,
         peer=folder,
         command=[str(HOME / folder / "bin" / program), *rest],
         cwd=PEERS / folder,
         **fields,
     )
+    return _both(one, *more)
 
 
-def _fastapi(kind: str) -> Server:
+def _fastapi(kind: str) -> tuple[Server, Server]:
     return _peer(
         f"FastAPI {kind}",
         "fastapi",
         ["uvicorn", "server:app", "--port", "{port}", "--no-access-log"],
+        more=("--workers", "2"),
         ready="/ready",
         calls={
             "jpeg": Call(
@@ -194,9 +206,9 @@ def _fastapi(kind: str) -> Server:
 
 
 SERVERS: Final = (
-    _ours("biject"),
-    _ours("biject --bare", "--bare"),
-    _peer(
+    *_ours("biject"),
+    *_ours("biject --bare", "--bare"),
+    *_peer(
         "LitServe",
         "litserve",
         ["python", "server.py", "{port}"],
@@ -216,7 +228,7 @@ SERVERS: Final = (
             ),
         },
     ),
-    _peer(
+    *_peer(
         "BentoML batchable",
         "bentoml",
         ["bentoml", "serve", "server:Encode", "--host", "127.0.0.1", "--port", "{port}"],
@@ -236,7 +248,7 @@ SERVERS: Final = (
             ),
         },
     ),
-    _peer(
+    _peer(  # its parallel workers would carry each tensor to another process and back
         "MLServer",
         "mlserver",
         ["mlserver", "start", "."],
@@ -261,8 +273,8 @@ SERVERS: Final = (
                 latents=_of_oip,
             ),
         },
-    ),
-    _peer(
+    )[0],
+    *_peer(
         "Ray Serve",
         "ray",
         ["python", "server.py", "{port}"],
@@ -280,6 +292,6 @@ SERVERS: Final = (
             ),
         },
     ),
-    _fastapi("def"),
-    _fastapi("async"),
+    *_fastapi("def"),
+    *_fastapi("async"),
 )

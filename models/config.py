@@ -13,7 +13,7 @@ from models.errors import BadConfig, UnknownName
 
 Prior = Literal["normal", "uniform"]
 Minibatch = Literal["none", "std", "kernel"]
-Upsampling = Literal["transposed", "nearest"]
+Upsampling = Literal["transposed", "nearest", "bilinear"]
 Scales = Literal["auto", "none", "standard", "range"]
 Optimiser = Literal["adam", "rmsprop", "adamax"]
 STOCHASTIC: Final = ("ali", "vaegan")  # pairings whose E is a Gaussian
@@ -59,7 +59,7 @@ class ModelConfig:
     latent: int = 64  # Z
     prior: Prior = "normal"
     width: int = 64  # channels of the layer next to the image; units of an mlp's layers
-    upsampling: Upsampling = "transposed"  # of dcgan's G; nearest: no checkerboard
+    upsampling: Upsampling = "transposed"  # of dcgan's G; see its module
     critic_width: int = 0  # the same of the critics; 0: as width
     critic_norm: Literal["none", "spectral"] = "none"
     critic_minibatch: Minibatch = "none"  # what critics of items and pairs see of a whole batch

@@ -56,6 +56,7 @@ def main(host: str, port: int, tls_cert: str | None, tls_key: str | None) -> Non
         ssl_keyfile=tls_key,
         log_config=None,
         access_log=False,
+        proxy_headers=settings.tracing is not None,  # nothing else looks at who asks
         server_header=False,
         timeout_graceful_shutdown=draining.SERVER_GRACE,
         timeout_worker_healthcheck=_HUNG,

@@ -4,17 +4,18 @@ Radford, Metz and Chintala 2016, arXiv:1511.06434: strided convolutions instead 
 BatchNorm, ReLU in G and LeakyReLU elsewhere.  Here BatchNorm is in G and E only: a critic whose
 score of one image depends on its batch mates has no per-sample gradient to penalise.  Deviations:
 G ends in a 3x3 convolution at full size instead of a transposed one, and its transposed ones may
-be held to what repeated pixels and a 3x3 convolution give (`Repeating`), against checkerboards.
+be held to what a larger image and a 3x3 convolution give (`Resizing`), against checkerboards.
 
 Every size is a number: with k halvings and a base of 4 to 7 pixels on the smaller side, 28x28 is
 7·2², 32x32 is 4·2³, 24x40 is 6·2² by 10·2².
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
+from torch.nn.functional import conv_transpose2d
 from torch.nn.utils.parametrize import register_parametrization
 
 from models.config import Upsampling
@@ -109,20 +110,23 @@ class Generator(nn.Module):
         ]
         before = coarsest
         finest = max(width // 2, 8)
+        side = 6 if upsampling == "bilinear" else 4
         for channels in (*reversed(sizes.channels[:-1]), finest):
             layers += [
-                nn.ConvTranspose2d(before, channels, 4, stride=2, padding=1, bias=False),
+                nn.ConvTranspose2d(
+                    before, channels, side, stride=2, padding=side // 2 - 1, bias=False
+                ),
                 nn.BatchNorm2d(channels),
                 nn.ReLU(),
             ]
             before = channels
         self.layers = nn.Sequential(*layers, nn.Conv2d(before, image[2], 3, padding=1), nn.Tanh())
         initialise(self)
-        if upsampling == "nearest":
+        if upsampling != "transposed":
             for layer in self.layers:
                 if isinstance(layer, nn.ConvTranspose2d):
                     # unsafe: the shape changes
-                    register_parametrization(layer, "weight", Repeating(), unsafe=True)
+                    register_parametrization(layer, "weight", Resizing(upsampling), unsafe=True)
 
     def forward(self, z: Tensor) -> Tensor:
         """G(z), [B, C, H, W]."""
@@ -130,22 +134,30 @@ class Generator(nn.Module):
         return images
 
 
-class Repeating(nn.Module):
-    """Weights [in, out, 3, 3] as those of a 4x4 transposed convolution of stride 2.
+class Resizing(nn.Module):
+    """Weights [in, out, 3, 3] as those of a transposed convolution of stride 2, 4x4 or 6x6.
 
-    It then computes what a 3x3 convolution does of an image whose pixels were each repeated 2x2,
-    at half the cost.  An even area stays even, while free weights, which sum up to something else
-    for each of the four pixels that one becomes, make a checkerboard of it.
+    It then computes what a 3x3 convolution does of an image twice as large: "nearest" repeats each
+    pixel 2x2, "bilinear" interpolates.  An even area stays even, while free weights, which sum up
+    to something else for each of the four pixels that one becomes, make a checkerboard of it.
     Odena, Dumoulin and Olah 2016, doi:10.23915/distill.00003 ("resize-convolution").
     """
 
+    kernel: Tensor  # one pixel, made twice as large, [1, 1, k, k]
+
+    def __init__(self, upsampling: Literal["nearest", "bilinear"]) -> None:
+        super().__init__()
+        line = torch.tensor([1.0, 1.0] if upsampling == "nearest" else [0.25, 0.75, 0.75, 0.25])
+        self.register_buffer("kernel", torch.outer(line, line)[None, None], persistent=False)
+
     def forward(self, weight: Tensor) -> Tensor:
-        """The weight convolved with 2x2 ones, [in, out, 4, 4]."""
-        shifts = ((x, 1 - x, y, 1 - y) for x in (0, 1) for y in (0, 1))
-        return torch.stack([pad(weight, shift) for shift in shifts]).sum(0)
+        """The weight convolved with the kernel, [in, out, 3 + k - 1, 3 + k - 1]."""
+        apart = weight.reshape(-1, 1, 3, 3)
+        side = self.kernel.shape[-1] + 2
+        return conv_transpose2d(apart, self.kernel).reshape(*weight.shape[:2], side, side)
 
     def right_inverse(self, weight: Tensor) -> Tensor:
-        """A weight [in, out, 3, 3] to begin with, out of one of 4x4."""
+        """A weight [in, out, 3, 3] to begin with, out of a larger one."""
         return weight[:, :, :3, :3].clone()
 
 

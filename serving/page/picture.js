@@ -8,6 +8,7 @@ import { png } from "./png.js";
 const LARGEST_TILE = 128; // CSS pixels
 const SMALLEST_TILE = 72;
 const SMALLEST_ON_A_PHONE = 48;
+const NOTHING = "data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg'/>";
 
 export class Picture {
   /** @type {Promise<Blob> | null} */
@@ -53,6 +54,8 @@ export class Picture {
     }
     const img = el("img", { alt: this.name, draggable: false, class: "photo" });
     img.addEventListener("load", () => img.classList.toggle("pixels", img.naturalWidth < LARGEST_TILE));
+    // What is no picture has none: an empty tile instead of the browser's sign for a broken one.
+    img.addEventListener("error", () => (img.src = NOTHING), { once: true });
     void this.url().then((url) => (img.src = url));
     return img;
   }

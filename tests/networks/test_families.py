@@ -1,18 +1,18 @@
 """The network families: sizes, supports, and what a critic may not contain."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
 from torch import nn
-from torch.nn.functional import conv2d, conv_transpose2d
+from torch.nn.functional import conv2d, conv_transpose2d, interpolate
 
 from models import networks
 from models.config import ModelConfig, Prior
 from models.errors import BadConfig, UnknownName
 from models.networks.blocks import Orthonormal
-from models.networks.dcgan import Generator, Repeating, pyramid
+from models.networks.dcgan import Generator, Resizing, pyramid
 from models.networks.heads import Autoencoder, Embedding, Projections, Rebuilt, Untouched
 
 
@@ -66,17 +66,24 @@ def test_sizes_that_do_not_halve_are_refused(image: tuple[int, int, int], why: s
         networks.build_encoder(image_model(image))
 
 
-def test_weights_that_repeat_pixels() -> None:
+@pytest.mark.parametrize("upsampling", ["nearest", "bilinear"])
+def test_a_weight_does_what_a_convolution_of_a_larger_image_does(
+    upsampling: Literal["nearest", "bilinear"],
+) -> None:
     weight, x = torch.randn(5, 3, 3, 3), torch.randn(2, 5, 6, 7)
-    repeated = x.repeat_interleave(2, 2).repeat_interleave(2, 3)
-    torch.testing.assert_close(
-        conv_transpose2d(x, Repeating()(weight), stride=2, padding=1),
-        conv2d(repeated, weight.transpose(0, 1).flip(2, 3), padding=1),
-        rtol=1e-4, atol=1e-4,
-    )  # fmt: skip
+    how = {} if upsampling == "nearest" else {"align_corners": False}
+    larger = interpolate(x, scale_factor=2, mode=upsampling, **how)
+    made = Resizing(upsampling)(weight)
+    found = conv_transpose2d(x, made, stride=2, padding=made.shape[-1] // 2 - 1)
+    wanted = conv2d(larger, weight.transpose(0, 1).flip(2, 3), padding=1)
+    inner = (..., slice(3, -3), slice(3, -3))  # behind an edge torch repeats the outermost pixels
+    torch.testing.assert_close(found[inner], wanted[inner], rtol=1e-4, atol=1e-4)
+    assert found.shape == wanted.shape
 
 
-@pytest.mark.parametrize(("upsampling", "even"), [("nearest", True), ("transposed", False)])
+@pytest.mark.parametrize(
+    ("upsampling", "even"), [("nearest", True), ("bilinear", True), ("transposed", False)]
+)
 def test_an_even_area_has_no_checkerboard(upsampling: str, even: bool) -> None:
     torch.manual_seed(0)
     generator = networks.build_generator(image_model((64, 64, 3), upsampling=upsampling)).eval()
@@ -90,8 +97,9 @@ def test_an_even_area_has_no_checkerboard(upsampling: str, even: bool) -> None:
     assert flat is even
 
 
-def test_a_generator_that_repeats_pixels_trains_and_is_saved_small() -> None:
-    model = image_model((32, 32, 1), upsampling="nearest")
+@pytest.mark.parametrize("upsampling", ["nearest", "bilinear"])
+def test_a_generator_that_resizes_trains_and_is_saved_small(upsampling: str) -> None:
+    model = image_model((32, 32, 1), upsampling=upsampling)
     generator, other = (networks.build_generator(model) for _ in range(2))
     before = [p.detach().clone() for p in generator.parameters()]
     torch.optim.SGD(generator.parameters(), lr=1.0).zero_grad()
@@ -106,7 +114,7 @@ def test_a_generator_that_repeats_pixels_trains_and_is_saved_small() -> None:
 
 
 @pytest.mark.parametrize("network", ["mlp", "resnet", "aegan"])
-def test_only_dcgan_repeats_pixels(network: str) -> None:
+def test_only_dcgan_resizes(network: str) -> None:
     shape: dict[str, Any] = {"vector": 2} if network == "mlp" else {"image": (32, 32, 1)}
     model = ModelConfig(network=network, upsampling="nearest", **shape)
     with pytest.raises(BadConfig, match=r"leave model\.upsampling out"):

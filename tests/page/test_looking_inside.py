@@ -159,6 +159,9 @@ def test_many_pictures_are_a_table_that_sorts_and_is_kept(
     choose(page, *files[:-1], tmp_path / "=no,image.png", files[-1])
     looked_at(page, 6, 7)
     assert "1 could not be read" in page.locator("main").inner_text()
+    pictures = page.locator("tbody .photo")
+    expect(pictures).to_have_count(7)
+    assert pictures.evaluate_all("all => all.every(one => one.naturalWidth > 0)")  # none is broken
     page.get_by_role("button", name="Score", exact=True).click()
     shown = page.locator("tbody tr td:nth-child(3)").all_inner_texts()
     values = [float(text) for text in shown[:-1]]

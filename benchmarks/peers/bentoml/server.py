@@ -1,6 +1,7 @@
-"""BentoML's own adaptive batching: @bentoml.api(batchable=True), one process.
+"""BentoML's own adaptive batching: @bentoml.api(batchable=True).
 
-    bentoml serve server:Encode  BENCH_BUNDLE names the bundle's directory
+    bentoml serve server:Encode  BENCH_BUNDLE names the bundle's directory, BENCH_WORKERS the
+                                 number of processes
 
 A batchable method takes one list: pictures as files of a form, or texts in JSON, here raw images in
 base64 (as an array of JSON numbers a request of 64 takes half a second to read).
@@ -17,7 +18,7 @@ import onnxruntime as ort
 from PIL.Image import Image
 
 
-@bentoml.service(workers=1, logging={"access": {"enabled": False}})
+@bentoml.service(workers=int(os.environ["BENCH_WORKERS"]), logging={"access": {"enabled": False}})
 class Encode:
     """encode.onnx over the images of whatever requests wait."""
 

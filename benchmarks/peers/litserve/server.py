@@ -1,6 +1,7 @@
 """LitServe with its dynamic batching: decode_request, batch, predict, unbatch, encode_response.
 
-    python server.py 8000        BENCH_BUNDLE names the bundle's directory
+    python server.py 8000        BENCH_BUNDLE names the bundle's directory, BENCH_WORKERS the
+                                 number of processes that compute
 
 It reads a request as JSON or as a form, never a raw body, so an image is base64 in JSON, as in its
 documentation; so are raw arrays.  A batch timeout of 0 takes what waits and waits for no more.
@@ -53,6 +54,10 @@ class Encode(ls.LitAPI):
 
 
 if __name__ == "__main__":
-    server = ls.LitServer(Encode(max_batch_size=64, batch_timeout=0.0), accelerator="cpu")
+    server = ls.LitServer(
+        Encode(max_batch_size=64, batch_timeout=0.0),
+        accelerator="cpu",
+        workers_per_device=int(os.environ["BENCH_WORKERS"]),
+    )
     server.run(host="127.0.0.1", port=int(sys.argv[1]), generate_client_file=False,
                log_level="warning")  # fmt: skip

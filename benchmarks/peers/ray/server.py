@@ -1,6 +1,7 @@
-"""Ray Serve with @serve.batch in one replica: raw JPEG in, JSON out; raw arrays in and out.
+"""Ray Serve with @serve.batch: raw JPEG in, JSON out; raw arrays in and out.
 
-    python server.py 8000        BENCH_BUNDLE names the bundle's directory
+    python server.py 8000        BENCH_BUNDLE names the bundle's directory, BENCH_WORKERS the
+                                 number of replicas
 
 Its default of 5 requests in flight per replica would bound the batch: it is 512 here.
 """
@@ -24,6 +25,7 @@ BUNDLE = os.environ["BENCH_BUNDLE"]
 
 
 @serve.deployment(
+    num_replicas=int(os.environ["BENCH_WORKERS"]),
     max_ongoing_requests=512,
     ray_actor_options={"num_cpus": 1},
     logging_config={"enable_access_log": False},
