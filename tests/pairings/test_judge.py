@@ -33,7 +33,7 @@ def last_hidden(critic: Any, item: Tensor) -> np.ndarray:
 def test_a_critic_of_pairs_sees_both_with_the_item_s_code(x: Tensor, z: Tensor) -> None:
     again = x + 0.5
     critics, (feature, critic) = judged("bigan", x, again, z)
-    joint = critics["joint"]
+    joint: Any = critics["joint"]
     with torch.no_grad():
         wanted = (joint.features(x, z) - joint.features(again, z)).abs().mean(1)
         np.testing.assert_allclose(critic, -joint(x, z).numpy(), rtol=1e-6)
