@@ -82,7 +82,8 @@ def _table(records: Sequence[Record], key: str) -> list[list[str]]:
         for one in found:
             counts[one["term"]] += 1
         terms = ", ".join(sorted(counts, key=lambda term: -counts[term])[:2])
-        name = method if len(found) == len(_parts(records)) else f"{method} ({len(found)} parts)"
+        every = len(_parts(records))
+        name = method if len(found) == every else f"{method} ({len(found)} of {every})"
         cells = [_cell([one[key][column] for one in found]) for column in COLUMNS.values()]
         lines.append([name, terms, *cells])
     return lines

@@ -21,7 +21,7 @@ def sections(figures: Json) -> Iterator[Section]:
     """The figures in words, in the order of interest; what was not measured is not there."""
     data = figures["data"]
     items = data.get("items", "images")
-    yield _reconstruction(figures["reconstruction"], f"{data['test']:,} {items}")
+    yield _reconstruction(figures["reconstruction"], data["test"], items)
     if "one_nn" in figures:
         yield _neighbours(figures["one_nn"])
     yield _codes(figures["codes"])
@@ -43,8 +43,9 @@ def sections(figures: Json) -> Iterator[Section]:
         yield _morphs(figures["morphs"])
 
 
-def _reconstruction(found: Json, what: str) -> Section:
-    rows: list[Row] = [("mean absolute error", f"{found['l1']:.4f}")]
+def _reconstruction(found: Json, count: int, items: str) -> Section:
+    whole = ", of 1" if items == "images" else ""
+    rows: list[Row] = [(f"mean absolute error{whole}", f"{found['l1']:.4f}")]
     if "trained_on" in found:
         seen = found["trained_on"]
         rows.append((f"the same of {seen['count']:,} images trained on", f"{seen['l1']:.4f}"))
@@ -60,7 +61,7 @@ def _reconstruction(found: Json, what: str) -> Section:
             rows.append((f"{name}, own / another image's", f"{pca['own_to_other']:.4f}"))
         if "ssim" in pca:
             rows.append((f"{name}, SSIM", f"{pca['ssim']:.4f}"))
-    return Section(f"Reconstruction of {what}", rows)
+    return Section(f"Reconstruction of {count:,} {items}", rows)
 
 
 def _neighbours(found: Json) -> Section:
