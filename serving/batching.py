@@ -100,7 +100,12 @@ class Batcher:
             self._admit(graph, rows, deadline, time.monotonic())
 
     async def submit(
-        self, graph: str, inputs: tuple[Array, ...], deadline: float | None = None
+        self,
+        graph: str,
+        inputs: tuple[Array, ...],
+        deadline: float | None = None,
+        *,
+        on_abandoned: Callable[[int], None] | None = None,
     ) -> Answer:
         """The outputs of `graph` for these rows, once their turn came.
 
@@ -108,6 +113,7 @@ class Batcher:
             graph: Its name.
             inputs: Arrays of N rows each, already checked: what meets here is computed together.
             deadline: By `time.monotonic()`; work still waiting then is dropped.
+            on_abandoned: Told, when the caller is cancelled, how many rows no engine had taken.
         Raises:
             Busy: the queue is full, or too long for the deadline; at once, with Retry-After.
             DeadlineExceeded: the deadline passed while it waited.
@@ -137,6 +143,8 @@ class Batcher:
         except asyncio.CancelledError:
             with self._wake:
                 self._line.drop(work)
+            if on_abandoned is not None:
+                on_abandoned(work.rows - work.taken)
             raise
         finally:
             self._open.discard(work)

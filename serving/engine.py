@@ -22,6 +22,7 @@ from serving.bundle import Bundle, TensorInfo
 from serving.cores import usable_cores
 from serving.costs import padded
 from serving.errors import BundleError, DeviceError
+from serving.graph_sessions import graph_session
 
 Array = npt.NDArray[Any]
 Device = Literal["auto", "cpu", "cuda"]
@@ -155,17 +156,9 @@ class Engine:
         self, graph: str, files: Mapping[str, bytes], providers: list[Any]
     ) -> ort.InferenceSession:
         file = self.bundle.graph_file(graph)
-        info, weights = self._graphs[graph], self.bundle.manifest.weights
-        options = _options()
-        # Never by path: onnxruntime would map the weights, and whoever writes into their file would
-        # change answers, or end the process by cutting it short.
-        if weights is not None:
-            data = files[weights.file]
-            options.add_external_initializers_from_files_in_memory(
-                [weights.file], [data], [len(data)]
-            )
+        info = self._graphs[graph]
         try:
-            session = ort.InferenceSession(files[info.file], options, providers=providers)
+            session = graph_session(self.bundle, graph, files, _options(), providers)
         # onnxruntime has no base class of its own: Fail, InvalidGraph, NoSuchFile, ... are each
         # an Exception, and an unreadable graph may surface as any of them.
         except Exception as error:

@@ -42,6 +42,8 @@ class Model:
     resting: bool = False  # not loaded for want of room: the next request loads it
     unwanted: bool = False  # an administrator unloaded it
     users: int = 0  # requests at hand that began with it
+    pausing: int = 0  # of these, streams that have nothing to compute until somebody reads on
+    displaced: bool = False  # another took its room: who pauses has it loaded again
     used: float = 0.0  # when one last began, by time.monotonic()
 
     @property

@@ -216,7 +216,10 @@ class Registry:
     def _unknown(self, ref: str, wanted: str) -> NotFound | NotReady:
         if not self.models:
             return NotReady(self.reason, retry_after=2)
-        known = ", ".join(sorted({model.name for model in self.models} | self.aliases.keys()))
+        name = wanted.partition("@")[0]
+        versions = [model.ref for model in self.models if model.name == name]
+        names = sorted({model.name for model in self.models} | self.aliases.keys())
+        known = ", ".join(versions or names)
         whence = " (the default)" if ref == "default" else ""
         if wanted != ref and not whence:
             whence = f" (which {ref} stands for)"

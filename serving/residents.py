@@ -130,7 +130,7 @@ class Residents:
         """Unload others until `bundle` fits; whether it does, by `deadline`.
 
         Those go first that no request uses, and of these the one least recently used: what is in
-        use gives no room before its last request has ended, and a slow reader takes its time.
+        use gives no room before its last request has ended, or waits for a slow reader.
         """
         while why := self._registry.crowded(bundle, self._leaving.values()):
             loaded = [one for one in self._registry.models if one.loaded is not None]
@@ -143,7 +143,8 @@ class Residents:
                 model.reason = f"finds no room in time, as {why}; a request loads it"
                 return False
             if loaded:
-                victim = min(loaded, key=lambda one: (one.users > 0, one.used))
+                victim = min(loaded, key=lambda one: (one.users > one.pausing, one.used))
+                victim.displaced = True
                 reason = f"unloaded for {model.ref}, as {why}; a request loads it"
                 self._let_go(victim, victim.unloaded(reason, resting=True))
             await asyncio.wait(
@@ -178,7 +179,7 @@ class Residents:
 
     async def _end(self, model: Model, loaded: Loaded) -> None:
         end = time.monotonic() + self._patience
-        while model.users and time.monotonic() < end:
+        while model.users > model.pausing * model.displaced and time.monotonic() < end:
             await asyncio.sleep(_LOOK)
         await loaded.batcher.close(max(0.0, end - time.monotonic()))
         loaded.engine.close()

@@ -62,6 +62,7 @@ class Held(Protocol):
     """Something that stays as it is while it has users."""
 
     users: int
+    pausing: int
 
 
 @dataclass(kw_only=True, slots=True)
@@ -79,6 +80,7 @@ class Trace:
     caller: Caller | None = None  # whose key it came with
     error: ServingError | None = None  # the true reason, where a framework words the answer
     held: Held | None = None  # the model, which is not let go before its last graph has run
+    paused: bool = False  # but may be, where others want its room
 
     def hold(self, held: Held) -> None:
         """Be one of its users until `release`."""
@@ -86,9 +88,16 @@ class Trace:
         held.users += 1
         self.held = held
 
+    def pause(self, paused: bool) -> None:
+        """Whether what is held is not needed at the moment."""
+        if self.held is not None:
+            self.held.pausing += paused - self.paused
+            self.paused = paused
+
     def release(self) -> None:
         """Be no longer a user of what is held."""
         if self.held is not None:
+            self.pause(False)
             self.held.users -= 1
             self.held = None
 

@@ -15,6 +15,7 @@ import onnxruntime as ort
 from serving.bundle import Bundle, find_bundles
 from serving.cores import usable_cores
 from serving.errors import BundleError
+from serving.graph_sessions import graph_session
 from serving.model import Loaded
 from serving.registry import Registry
 from serving.settings import Settings
@@ -164,14 +165,14 @@ def _row(
 def raw_session(
     bundle: Bundle, graph: str, setting: Setting, device: str = "cpu"
 ) -> ort.InferenceSession:
-    """A session as its documentation opens one, with these threads."""
+    """A session with these threads, and otherwise as onnxruntime has it."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = setting.threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(setting.spinning)))
     providers = ["CUDAExecutionProvider"] if device == "cuda" else ["CPUExecutionProvider"]
-    return ort.InferenceSession(str(bundle.graph_file(graph)), options, providers=providers)
+    return graph_session(bundle, graph, bundle.contents(), options, providers)
 
 
 def speed_of(run: Callable[[], object], callers: int, rows: int, seconds: float) -> Speed:

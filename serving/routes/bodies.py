@@ -4,28 +4,23 @@ Nothing but `whole` waits or touches a network; whoever has the whole body may c
 thread.
 """
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Final
 from urllib.parse import parse_qsl
 
-import orjson
 from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 from starlette.types import Receive
 
 from serving.containers import kind_of
-from serving.errors import BadRequest, TooLarge, UnsupportedType
+from serving.errors import BadRequest, UnsupportedType
+from serving.routes.decoding import MAX_FIELDS, json_object
 from serving.routes.form_parts import FormPart, FormParts
+from serving.routes.items import MAX_ID, Items, Wanted
 from serving.routes.parameters import Given
 
-Wanted = Literal["images", "vectors", "latents"]
-
-MAX_ID: Final = 256  # characters
-MAX_FIELDS: Final = 64  # form fields beside the images: parameters are few
-MAX_NODES: Final = 262_144  # lists and objects in a JSON body
 _NPY_MAGIC: Final = b"\x93NUMPY"
 _NPY_TYPES: Final = ("application/x-npy", "application/npy")
 IMAGE_TYPES: Final = ("image/png", "image/jpeg", "image/webp", "image/bmp")
@@ -103,19 +98,6 @@ def _known(wanted: Wanted) -> str:
     return ", ".join(types)
 
 
-def json_object(body: bytes) -> dict[str, Any]:
-    """The JSON object that `body` is, no key in it twice at the top level; else BadRequest."""
-    _check_nodes(body)
-    try:
-        document: Any = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise BadRequest(f"the body is not JSON: {error}") from error
-    if not isinstance(document, dict):
-        raise BadRequest(f"the JSON must be an object, got {_json_type(document)}")
-    _check_keys(body, document)
-    return document
-
-
 def _from_json(body: bytes, wanted: Wanted | None) -> Payload:
     if not body and wanted is None:
         return Payload()
@@ -124,68 +106,10 @@ def _from_json(body: bytes, wanted: Wanted | None) -> Payload:
     given = [Given(name, value, text=False) for name, value in document.items()]
     if wanted is None:
         return Payload(given=given)
-    if not isinstance(items, list):
-        found = "nothing" if items is None else _json_type(items)
-        raise BadRequest(f"the JSON must have a list `{wanted}`, got {found}")
-    if not items:
-        raise BadRequest(f"`{wanted}` is empty")
-    items, ids = _named(items, wanted)
+    items, ids = Items(wanted).read(items)
     if wanted == "images":
         return Payload(files=items, given=given, ids=ids)
     return Payload(rows=items, given=given, ids=ids)
-
-
-def _named(items: list[Any], wanted: Wanted) -> tuple[list[Any], list[str | None] | None]:
-    """The items, and their ids where some are objects {"id": ..., "image": ...}."""
-    if not any(isinstance(item, dict) for item in items):
-        return items, None
-    key = wanted.removesuffix("s")
-    found: list[tuple[Any, str | None]] = []
-    for i, item in enumerate(items):
-        if not isinstance(item, dict):
-            found.append((item, None))
-            continue
-        if unknown := item.keys() - {"id", key}:
-            raise BadRequest(f"`{wanted}`[{i}] has {sorted(unknown)[0][:60]!r}; known: id, {key}")
-        given = item.get("id")
-        if given is not None and not (isinstance(given, str) and len(given) <= MAX_ID):
-            raise BadRequest(f"`{wanted}`[{i}]: id must be text of at most {MAX_ID} characters")
-        found.append((item.get(key), given))
-    return [item for item, _ in found], [given for _, given in found]
-
-
-def _check_nodes(body: bytes) -> None:
-    """Raises TooLarge for JSON of so many lists and objects that they take far more than the body.
-
-    A `[]` of 3 bytes with its comma becomes 64 bytes of memory.
-    """
-    if len(body) > MAX_NODES and body.count(b"[") + body.count(b"{") > MAX_NODES:
-        raise TooLarge(f"the JSON has more than {MAX_NODES:,} lists and objects")
-
-
-def _check_keys(body: bytes, document: Mapping[str, Any]) -> None:
-    """Raises BadRequest if a key stands twice at the top level, where orjson keeps the last.
-
-    A key that is found once in the bytes is not there twice, and searching them costs little
-    beside what the images in them cost; only an escape could hide a letter.  Where in doubt, all
-    is parsed again.
-    """
-    if len(document) > MAX_FIELDS:
-        return  # some are unknown, and refused as such
-    escapes = b"\\" in body and b"\\u" in body  # one byte is found 50 times as fast as two
-    if not escapes and all(body.count(b'"%b"' % key.encode()) == 1 for key in document):
-        return
-    try:
-        keys = json.loads(body, object_pairs_hook=_keys, parse_int=str, parse_float=str)
-    except RecursionError as error:
-        raise BadRequest("the body is not JSON that can be read: nested too deeply") from error
-    doubled = next((key for key in keys if keys.count(key) > 1), None)
-    if doubled is not None:
-        raise BadRequest(f"parameter {doubled[:60]} is given twice")
-
-
-def _keys(pairs: Sequence[tuple[str, Any]]) -> Sequence[str]:
-    return [key for key, _ in pairs]
 
 
 def _from_parameters(body: bytes, media_type: str) -> Payload:
@@ -245,17 +169,3 @@ def form_parts(body: bytes, content_type: str, *, max_parts: int) -> list[FormPa
     if not boundary or not collector.finished:
         raise BadRequest("malformed multipart/form-data: it ends before its closing boundary")
     return collector.parts
-
-
-def _json_type(value: object) -> str:
-    if isinstance(value, bool):
-        return "true or false"
-    for kind, word in (
-        (dict, "an object"),
-        (list, "a list"),
-        (str, "text"),
-        (int | float, "a number"),
-    ):
-        if isinstance(value, kind):
-            return word
-    return "null"

@@ -23,8 +23,9 @@ from serving.errors import (
     Unprocessable,
 )
 from serving.images import ImageSpec
-from serving.routes.bodies import Payload, Wanted
-from serving.routes.parameters import MAX_WAYPOINTS
+from serving.routes import items
+from serving.routes.bodies import Payload
+from serving.routes.items import Wanted
 
 Array = npt.NDArray[Any]
 Faults = dict[int, ServingError]  # what is wrong with which item
@@ -87,11 +88,12 @@ def check_number(
 ) -> None:
     """Raises Unprocessable for a verb that wants another number of items, or makes too many."""
     count = 0 if rows is None else len(rows)
-    if verb == "vary" and count != 1:
-        raise Unprocessable(f"vary wants 1 item, got {count}")
+    if rows is not None:
+        low, high = items.least(verb), items.most(verb, count)
+        if not low <= count <= high:
+            wanted = f"{low} item" if low == high else f"{low} to {high} items"
+            raise Unprocessable(f"{verb} wants {wanted}, got {count}")
     if verb == "interpolate":
-        if not 2 <= count <= MAX_WAYPOINTS:
-            raise Unprocessable(f"interpolate wants 2 to {MAX_WAYPOINTS} items, got {count}")
         frames = (count - 1) * (values["frames"] - 1) + 1
         if frames > max_frames:
             raise Unprocessable(f"at most {max_frames} frames in all, this would make {frames}")

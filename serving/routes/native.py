@@ -63,7 +63,12 @@ class BatchRunner:
             caller.pay(rows)
         begin, tally = time.monotonic(), self._loaded.tally
         try:
-            answer = await self._loaded.batcher.submit(graph, inputs, self._trace.deadline)
+            answer = await self._loaded.batcher.submit(
+                graph,
+                inputs,
+                self._trace.deadline,
+                on_abandoned=None if caller is None else caller.give_back,
+            )
         except ServingError:
             tally.failed(graph, time.monotonic() - begin)
             if caller is not None:
@@ -254,11 +259,12 @@ class Native:
         graph = asked.verb if asked.verb in verbs.ITEM_BY_ITEM else "decode"
         asked.model.ready.batcher.check(graph, len(prepared.rows), asked.trace.deadline)
 
-        def runner(bad: Faults) -> Runner:
+        def runner(model: Model, bad: Faults) -> Runner:
+            strict = BatchRunner(model, asked.trace)
             return Lenient(strict, manifest, bad) if asked.partial else strict
 
         context = asked.context(payload, failed)
-        pieces = streaming.pieces(self._deployment, prepared, runner, context)
+        pieces = streaming.pieces(self._deployment, asked.model, prepared, runner, context)
         return Stream(await anext(pieces), pieces, receive, asked.trace, dict(headers))
 
     async def _rows(self, asked: "_Asked", payload: Payload) -> tuple[Array | None, Faults]:

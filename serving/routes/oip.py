@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final, TypeVar
 
+import msgspec
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
@@ -20,14 +21,15 @@ from serving.deployment import Deployment
 from serving.errors import BadRequest, NotReady
 from serving.model import Model
 from serving.queueing import Array
-from serving.routes import bodies, codings, intake, oip_models, oip_operations, tensors
+from serving.routes import bodies, codings, decoding, intake, oip_models, oip_operations, tensors
 from serving.routes.bodies import Payload
 from serving.routes.native import SMALL, BatchRunner, route
-from serving.routes.oip_operations import LENGTH, STARTS
+from serving.routes.oip_operations import LENGTH, STARTS, IndexRequest
 from serving.routes.openapi import Operation
 from serving.routes.tensors import Inference
 
 T = TypeVar("T")
+_INDEX: Final = msgspec.json.Decoder(IndexRequest)
 _PLATFORM: Final = "onnxruntime_onnx"  # as Triton calls it, and its clients look for
 _EXTENSIONS: Final = ("binary_tensor_data", "model_configuration", "model_repository", "statistics")
 _MUCH: Final = 2**20  # bytes of tensors that are too many to look through on the event loop
@@ -138,9 +140,7 @@ class OpenInference:
 
     async def _index(self, request: Request) -> Response:
         body = await bodies.whole(request.receive)
-        only_ready = bodies.json_object(body).get("ready", False) if body else False
-        if type(only_ready) is not bool:
-            raise BadRequest("ready must be true or false")
+        only_ready = bool(body) and decoding.decoded(body, _INDEX).get("ready", False)
         found = [
             {
                 "name": name,

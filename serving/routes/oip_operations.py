@@ -78,7 +78,21 @@ class TensorParameters(TypedDict, total=False):
     """How a tensor travels."""
 
     binary_data_size: Annotated[int, About("bytes of it behind the JSON, instead of `data`")]
-    binary_data: Annotated[bool, About("of an output: whether it is to come so")]
+
+
+class InputParameters(TypedDict, total=False):
+    """How an input travels."""
+
+    binary_data_size: Annotated[int | None, About("bytes of it behind the JSON, instead of `data`")]
+    shared_memory_region: Annotated[Any, About("refused: there is none here")]
+
+
+class OutputParameters(TypedDict, total=False):
+    """How an output is to travel."""
+
+    binary_data: Annotated[bool, About("whether it is to come behind the JSON")]
+    shared_memory_region: Annotated[Any, About("refused: there is none here")]
+    classification: Annotated[Any, About("refused: there is none here")]
 
 
 class RequestTensor(TypedDict):
@@ -86,32 +100,39 @@ class RequestTensor(TypedDict):
 
     name: str
     shape: list[int]
-    datatype: Literal["UINT8", "FP32", "INT64", "BYTES"]
+    datatype: Annotated[str, About("UINT8, FP32 or INT64, as the graph has it; or BYTES")]
     data: NotRequired[Annotated[list[Any], About("row-major, nested as the shape says, or flat")]]
-    parameters: NotRequired[TensorParameters]
+    parameters: NotRequired[InputParameters]
 
 
 class RequestedOutput(TypedDict):
     """An output that is to be in the answer."""
 
     name: str
-    parameters: NotRequired[TensorParameters]
+    parameters: NotRequired[OutputParameters]
 
 
 class RequestParameters(TypedDict, total=False):
     """Of the whole request."""
 
     binary_data_output: Annotated[bool, About("whether outputs come as bytes, unless told alone")]
-    timeout: Annotated[int, About("microseconds")]
+    timeout: Annotated[int | None, About("microseconds; 0: as long as the server allows")]
+    sequence_id: Annotated[Any, About("refused: requests know nothing of each other")]
 
 
 class InferenceRequest(TypedDict):
     """Rows for a graph."""
 
     inputs: list[RequestTensor]
-    id: NotRequired[str]
-    outputs: NotRequired[Annotated[list[RequestedOutput], About("all, unless told")]]
+    id: NotRequired[str | None]
+    outputs: NotRequired[Annotated[list[RequestedOutput] | None, About("all, unless told")]]
     parameters: NotRequired[RequestParameters]
+
+
+class IndexRequest(TypedDict, total=False):
+    """Which models are to be listed."""
+
+    ready: Annotated[bool, About("only those that answer")]
 
 
 class ResponseTensor(TypedDict):
@@ -173,7 +194,7 @@ def of(settings: Settings) -> list[Operation]:
             path="/v2/repository/index",
             tag="OIP",
             summary="All names, versions and states.",
-            body={JSON: Media({"type": "object", "properties": {"ready": {"type": "boolean"}}})},
+            body={JSON: Media(IndexRequest)},
             body_required=False,
             answer={JSON: Media(list[IndexEntry])},
             problems=(408,),

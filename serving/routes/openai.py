@@ -8,7 +8,7 @@ import base64
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import orjson
@@ -22,33 +22,16 @@ from serving.deployment import Deployment
 from serving.errors import BadRequest, ServingError, Unprocessable, UnsupportedType
 from serving.model import Model
 from serving.results import Array, Made
-from serving.routes import bodies, intake, openai_operations, parameters
-from serving.routes.bodies import MAX_FIELDS, Payload, Wanted
+from serving.routes import bodies, intake, openai_fields, openai_operations
+from serving.routes.bodies import Payload
+from serving.routes.decoding import MAX_FIELDS, json_object
 from serving.routes.documents import base64_rows
+from serving.routes.items import Wanted
 from serving.routes.native import SMALL, BatchRunner, route
-from serving.routes.openai_operations import IGNORED, IGNORED_WORDS
+from serving.routes.openai_operations import IGNORED
 from serving.routes.openapi import Operation
 
 T = TypeVar("T")
-_OURS: Final[Mapping[str, tuple[str, ...]]] = {  # parameters of the verb that pass through
-    "encode": ("encoding_format",),
-    "sample": ("n", "seed", "truncation"),
-    "vary": ("n", "seed", "strength"),
-}
-# Fields that a request may have beside: what they may say, or () for any text.
-_THEIRS: Final[Mapping[str, Mapping[str, tuple[object, ...]]]] = {
-    "encode": {"user": (), "modality": ("image",)},
-    "sample": {
-        "user": (),
-        "prompt": (),
-        **dict.fromkeys(IGNORED_WORDS, ()),
-        "background": ("auto", "opaque"),
-        "response_format": ("b64_json",),
-        "output_format": ("png",),
-        "stream": (False,),
-    },
-    "vary": {"user": (), "response_format": ("b64_json",)},
-}
 
 
 class OpenAI:
@@ -138,7 +121,7 @@ class OpenAI:
             raise UnsupportedType(
                 f"Content-Type {media_type or 'missing'}; this reads application/json"
             )
-        document = await self._aside_if_large(len(body), lambda: bodies.json_object(body))
+        document = await self._aside_if_large(len(body), lambda: json_object(body))
         return {name: value for name, value in document.items() if value is not None}
 
     async def _aside_if_large(self, size: int, work: Callable[[], T]) -> T:
@@ -148,9 +131,8 @@ class OpenAI:
         """The model, ready for `verb`; refused at once where the queue would take too long."""
         trace = telemetry.current()
         with _naming("model"):
-            if not isinstance(ref, str):
-                raise BadRequest("model must be text")
-            model = await self._deployment.model(ref, verb, trace)
+            name = openai_fields.MODEL.parse(ref, text=False)
+            model = await self._deployment.model(name, verb, trace)
         graph = verbs.first_graph(verb)
         verbs.check_graph(model.manifest, graph)
         model.ready.batcher.check(graph, 1, trace.deadline)
@@ -159,34 +141,8 @@ class OpenAI:
     def _parameters(
         self, verb: str, fields: Mapping[str, Any], *, text: bool = False
     ) -> tuple[dict[str, Any], list[str]]:
-        """The verb's own parameters, and the names of fields that make no difference.
-
-        Raises BadRequest for an unknown field, or one that asks for what cannot be had.
-        """
-        limit = self._deployment.settings.max_images
-        known = [p for p in parameters.known(verb, max_images=limit) if p.name in _OURS[verb]]
-        values = {parameter.name: parameter.default for parameter in known}
-        if verb == "vary":
-            values["n"] = 1  # as OpenAI has it
-        by_name, theirs = {parameter.name: parameter for parameter in known}, _THEIRS[verb]
-        ignored = []
-        for name, value in fields.items():
-            with _naming(name):
-                if name in by_name:
-                    values[name] = by_name[name].parse(value, text=text)
-                elif name not in theirs:
-                    raise BadRequest(
-                        f"unknown field {name[:60]!r}; known: {', '.join([*by_name, *theirs])}"
-                    )
-                elif not theirs[name]:
-                    if not isinstance(value, str):
-                        raise BadRequest(f"{name} must be text")
-                    ignored.append(name)
-                # Of the same type, too: 0 equals False.
-                elif not any(type(value) is type(one) and value == one for one in theirs[name]):
-                    choices = ", ".join(str(orjson.dumps(one), "utf-8") for one in theirs[name])
-                    raise BadRequest(f"{name} can only be {choices} here")
-        return values, ignored
+        """The verb's own parameters, and the names of fields that make no difference."""
+        return openai_fields.of(verb, self._deployment.settings.max_images).read(fields, text=text)
 
     async def _images(
         self, model: Model, made: Made, size: str, ignored: Sequence[str]
@@ -263,7 +219,9 @@ def _size(model: Model, fields: dict[str, Any]) -> str:
     if spec is None:
         raise _at_fault("model", BadRequest(f"{model.ref} makes vectors, not images"))
     own = f"{spec.width}x{spec.height}"
-    if fields.pop("size", "auto") not in ("auto", own):
+    with _naming("size"):
+        size = openai_fields.SIZE.parse(fields.pop("size", "auto"), text=False)
+    if size not in ("auto", own):
         raise _at_fault("size", Unprocessable(f"{model.ref} makes images of {own}, or size auto"))
     return own
 

@@ -5,19 +5,14 @@ from typing import Annotated, Any, Final, Literal
 
 from typing_extensions import TypedDict  # pydantic wants this one below Python 3.12
 
-from serving.latents import MAX_SEED
+from serving.routes import items, openai_fields
+from serving.routes.openai_fields import Fields
 from serving.routes.openapi import DEADLINE, JSON, PIXEL, About, Media, Operation
 from serving.settings import Settings
 
 IGNORED: Final = "X-Biject-Ignored"  # header: fields of the request that made no difference
-IGNORED_WORDS: Final = ("quality", "style", "moderation")  # of an image that nobody describes
 _FORM: Final = "multipart/form-data"
 _PROBLEMS: Final = (404, 408, 429, 504)
-_SEED: Final = {"type": ["integer", "null"], "minimum": 0, "maximum": MAX_SEED}
-_MODEL: Final = {"type": "string", "description": "`NAME`, `NAME@VERSION` or `default`."}
-_ANY_MODEL: Final = {**_MODEL, "type": ["string", "null"], "default": "default"}
-_TEXT: Final = {"type": ["string", "null"]}
-_SIZE: Final = "^(auto|[1-9][0-9]*x[1-9][0-9]*)$"
 _IGNORED: Final = {
     IGNORED: {
         "description": "Fields of the request that made no difference.",
@@ -87,18 +82,10 @@ _ERROR: Final[Mapping[str, Media]] = {JSON: Media(OpenAIError)}
 
 def of(settings: Settings) -> list[Operation]:
     """The operations of this dialect; `/v1/models` is the server's own."""
-    number = {"type": ["integer", "null"], "minimum": 1, "maximum": settings.max_images}
-    pictures = {
-        "n": {**number, "default": 1},
-        "size": {
-            **_TEXT,
-            "pattern": _SIZE,
-            "description": "`auto`, or the size that the model makes.",
-        },
-        "response_format": {"enum": ["b64_json", None]},
-        "user": {**_TEXT, "description": "Ignored."},
-        "seed": {**_SEED, "description": "Ours: image i depends on (seed, i) alone."},
-    }
+    most = settings.max_images
+    generation = _object(openai_fields.of("sample", most))
+    image = {"type": "string", "format": "binary"}
+    variation = _object(openai_fields.of("vary", most), form=True, image=image)
     return [
         Operation(
             method="post",
@@ -119,7 +106,7 @@ def of(settings: Settings) -> list[Operation]:
             tag="OpenAI",
             summary="Images from the prior, whatever the prompt says: sample.",
             parameters=[DEADLINE],
-            body={JSON: Media(_generation(pictures), {"prompt": "", "n": 4, "seed": 7})},
+            body={JSON: Media(generation, {"prompt": "", "n": 4, "seed": 7})},
             answer={JSON: Media(Images)},
             answer_headers=_IGNORED,
             problems=_PROBLEMS,
@@ -132,7 +119,7 @@ def of(settings: Settings) -> list[Operation]:
             tag="OpenAI",
             summary="Images near the one given: vary.",
             parameters=[DEADLINE],
-            body={_FORM: Media(_variation(pictures), {"image": "a.png", "n": 2, "seed": 7})},
+            body={_FORM: Media(variation, {"image": "a.png", "n": 2, "seed": 7})},
             answer={JSON: Media(Images)},
             answer_headers=_IGNORED,
             problems=_PROBLEMS,
@@ -143,75 +130,20 @@ def of(settings: Settings) -> list[Operation]:
 
 
 def _embedding(settings: Settings) -> dict[str, Any]:
-    image = {
-        "type": "string",
-        "format": "image-data-uri",
-        "description": "A data URI or base64.",
+    given = {
+        "anyOf": [
+            *items.several(items.IMAGE, settings.max_images),
+            *items.several(items.ROW, settings.max_images),
+        ],
+        "description": "Images; vectors where the model takes those.",
     }
-    vector = {"type": "array", "items": {"type": "number"}, "minItems": 1}
-    several = {"minItems": 1, "maxItems": settings.max_images}
-    return _object(
-        {
-            "model": _MODEL,
-            "input": {
-                "anyOf": [
-                    image,
-                    {"type": "array", "items": image, **several},
-                    vector,
-                    {"type": "array", "items": vector, **several},
-                ],
-                "description": "Images; vectors where the model takes those.",
-            },
-            "encoding_format": {"enum": ["float", "base64", None], "default": "float"},
-            "modality": {"enum": ["image", None]},
-            "user": {**_TEXT, "description": "Ignored."},
-        },
-        "model",
-        "input",
-    )
+    return _object(openai_fields.of("encode", settings.max_images), input=given)
 
 
-def _generation(pictures: Mapping[str, Any]) -> dict[str, Any]:
-    return _object(
-        {
-            "prompt": {"type": "string", "description": "Ignored, but clients must send it."},
-            "model": _ANY_MODEL,
-            **pictures,
-            "truncation": {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": 1},
-            "output_format": {"enum": ["png", None]},
-            "background": {"enum": ["auto", "opaque", None]},
-            "stream": {"enum": [False, None]},
-            **{name: {**_TEXT, "description": "Ignored."} for name in IGNORED_WORDS},
-        },
-        "prompt",
-    )
-
-
-def _variation(pictures: Mapping[str, Any]) -> dict[str, Any]:
-    fields = {name: _unless_null(schema) for name, schema in pictures.items()}
-    return _object(
-        {
-            "image": {"type": "string", "format": "binary"},
-            "model": {**_MODEL, "default": "default"},
-            **fields,
-            "strength": {"type": "number", "minimum": 0, "maximum": 10},
-        },
-        "image",
-    )
-
-
-def _unless_null(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The schema for a form, which has no null."""
-    kept = {key: value for key, value in schema.items() if key not in ("type", "enum")}
-    if "enum" in schema:
-        return {**kept, "enum": [one for one in schema["enum"] if one is not None]}
-    return {**kept, "type": schema["type"][0]}
-
-
-def _object(properties: Mapping[str, Any], *required: str) -> dict[str, Any]:
+def _object(fields: Fields, *, form: bool = False, **more: Any) -> dict[str, Any]:
     return {
         "type": "object",
-        "properties": dict(properties),
-        "required": list(required),
+        "properties": {**more, **fields.schema(form=form)},
+        "required": [*more, *fields.required],
         "additionalProperties": False,
     }

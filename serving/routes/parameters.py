@@ -4,6 +4,7 @@ It parses a request, makes the flags of the command line, and is what /openapi.j
 """
 
 import functools
+import json
 import math
 import operator
 import re
@@ -39,7 +40,7 @@ class Parameter:
     high: float | None = None
     above: float | None = None  # every value must be larger than this
     below: float | None = None  # and smaller than this
-    choices: tuple[str, ...] = ()
+    choices: tuple[str | bool, ...] = ()
 
     def parse(self, given: object, *, text: bool) -> Any:
         """The value that `given` means.
@@ -52,9 +53,7 @@ class Parameter:
         if value is None:
             raise BadRequest(f"{self.name} must be {_WORDS[self.kind]}, got {_shown(given)}")
         if self.choices and value not in self.choices:
-            raise Unprocessable(
-                f"{self.name} must be one of {', '.join(self.choices)}, got {_shown(given)}"
-            )
+            raise Unprocessable(f"{self.name} {self._choices()}, got {_shown(given)}")
         if any(
             limit is not None and not holds(value, limit)
             for limit, holds in (
@@ -79,6 +78,11 @@ class Parameter:
         found = {"type": _TYPES[self.kind]}
         found |= {key: limit for key, limit in limits.items() if limit is not None}
         return found | ({"enum": list(self.choices)} if self.choices else {})
+
+    def _choices(self) -> str:
+        if len(self.choices) == 1:
+            return f"can only be {json.dumps(self.choices[0])} here"
+        return f"must be one of {', '.join(map(str, self.choices))}"
 
     def _range(self) -> str:
         words = ("at least", self.low), ("at most", self.high), ("above", self.above)

@@ -20,7 +20,8 @@ from starlette.types import Receive, Scope, Send
 from serving import problems, telemetry, verbs
 from serving.attendance import ClientGone, attended
 from serving.deployment import Deployment
-from serving.errors import Busy, DeadlineExceeded, RateExceeded, ServingError
+from serving.errors import Busy, DeadlineExceeded, NotReady, RateExceeded, ServingError
+from serving.model import Model
 from serving.results import NOTHING, Result, Runner, Scored
 from serving.routes import answers
 from serving.routes.documents import Context, last_line
@@ -78,40 +79,78 @@ class Stream(StreamingResponse):
             raise ClientGone from None
 
 
+class _Turns:
+    """The model of a stream, which has it whenever a piece is computed.
+
+    In between, while somebody is slow to read, another model may take its room; it is loaded again
+    for the next piece.
+    """
+
+    def __init__(self, deployment: Deployment, model: Model, trace: Trace) -> None:
+        self.model = model
+        self._deployment = deployment
+        self._trace = trace
+        self._computing = 0  # pieces
+
+    @property
+    def must_wait(self) -> bool:
+        """Whether what is being computed must end first: others want the room."""
+        return self.model.displaced and self._computing > 0
+
+    async def begin(self) -> None:
+        """A piece is to be computed.  Raises NotReady if the model cannot be had any more."""
+        if self.model.displaced:
+            manifest = self.model.manifest
+            self.model = await self._deployment.model(self.model.ref, self._trace.verb, self._trace)
+            if self.model.manifest != manifest:
+                raise NotReady(f"{self.model.ref} is another now than at the answer's beginning")
+        self._computing += 1
+        self._trace.pause(False)
+
+    def end(self) -> None:
+        """It has been."""
+        self._computing -= 1
+        self._trace.pause(not self._computing)
+
+
 async def pieces(
     deployment: Deployment,
+    model: Model,
     prepared: Prepared,
-    runner: Callable[[Faults], Runner],
+    runner: Callable[[Model, Faults], Runner],
     context: Context,
 ) -> AsyncGenerator[bytes, None]:
     """The lines of the answer, some at a time; whoever stops asking stops the work.
 
-    `runner` makes that of one piece, from those of its rows that are known to have failed; it adds
-    to them what fails on the way.
+    `runner` makes that of one piece, from the model and those of its rows that are known to have
+    failed; it adds to them what fails on the way.
     """
     count = len(prepared.rows)
     total, alone = prepared.usage, prepared._replace(usage=NOTHING)
+    turns = _Turns(deployment, model, telemetry.current())
 
     async def piece(start: int) -> tuple[Result, bytes]:
         stop = min(start + PIECE, count)
         failed = {i - start: why for i, why in context.failed.items() if start <= i < stop}
         ids = None if context.ids is None else context.ids[start:stop]
-        result = await _patiently(alone, runner(failed), start, stop)
+        try:
+            result = await _patiently(alone, runner(turns.model, failed), start, stop)
+        finally:
+            turns.end()
         if isinstance(result, Scored):
             deployment.metrics.judged(prepared.manifest.name, result.verdict, failed)
         its = replace(context, failed=failed, ids=ids)
         return result, await deployment.aside(lambda: answers.render_lines(result, its, start))
 
     waiting: deque[asyncio.Task[tuple[Result, bytes]]] = deque()
-    starts = iter(range(0, count, PIECE))
+    starts = deque(range(0, count, PIECE))
     try:
-        while True:
-            while len(waiting) < _AHEAD and (start := next(starts, None)) is not None:
-                waiting.append(asyncio.create_task(piece(start)))
-            if not waiting:
-                break
+        while starts or waiting:
+            while starts and len(waiting) < _AHEAD and not turns.must_wait:
+                await turns.begin()
+                waiting.append(asyncio.create_task(piece(starts.popleft())))
             result, text = await waiting.popleft()
-            if not waiting:
+            if not starts and not waiting:
                 telemetry.current().release()  # the last graph has run, however slowly it is read
             total = total.plus(result.usage)
             yield text

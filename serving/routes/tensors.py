@@ -12,17 +12,26 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import orjson
 
 from serving.bundle import GraphInfo, TensorInfo
 from serving.errors import BadRequest, TooLarge, Unprocessable
+from serving.routes.decoding import decoded
+from serving.routes.oip_operations import (
+    InferenceRequest,
+    RequestedOutput,
+    RequestParameters,
+    RequestTensor,
+)
 
 Array = npt.NDArray[Any]
 DATATYPES: Final[Mapping[str, str]] = MappingProxyType(
     {"uint8": "UINT8", "float32": "FP32", "int64": "INT64"}
 )
+_REQUEST: Final = msgspec.json.Decoder(InferenceRequest)
 _NOT_HERE: Final = (
     "shared_memory_region",
     "classification",
@@ -57,20 +66,13 @@ def parse(body: bytes, json_length: int, graph: GraphInfo, *, max_rows: int) -> 
         Unprocessable: a tensor of another datatype or shape, or a value that it cannot hold.
         TooLarge: more rows than `max_rows`.
     """
-    try:
-        document: Any = orjson.loads(memoryview(body)[:json_length])
-    except orjson.JSONDecodeError as error:
-        raise BadRequest(f"the request is not JSON: {error}") from error
-    document = _object(document, "the request")
-    parameters = _object(document.get("parameters", {}), "parameters")
-    name = document.get("id")
-    if name is not None and not isinstance(name, str):
-        raise BadRequest("id must be text")
+    document = decoded(memoryview(body)[:json_length], _REQUEST)
+    parameters: RequestParameters = document.get("parameters", {})
     if parameters.get("sequence_id"):
         raise BadRequest("there are no sequences here: requests know nothing of each other")
     return Inference(
-        id=name,
-        inputs=_inputs(document.get("inputs"), body, json_length, graph.inputs, max_rows),
+        id=document.get("id"),
+        inputs=_inputs(document["inputs"], body, json_length, graph.inputs, max_rows),
         outputs=_outputs(document.get("outputs"), parameters, graph.outputs),
         timeout=_timeout(parameters.get("timeout")),
     )
@@ -102,22 +104,26 @@ def render(
 
 
 def _inputs(
-    given: object, body: bytes, start: int, infos: Sequence[TensorInfo], max_rows: int
+    given: Sequence[RequestTensor],
+    body: bytes,
+    start: int,
+    infos: Sequence[TensorInfo],
+    max_rows: int,
 ) -> tuple[Array | list[bytes | object], ...]:
     names = [info.name for info in infos]
     found: dict[str, Array | list[bytes | object]] = {}
-    for i, one in enumerate(_list(given, "inputs")):
-        tensor = _object(one, f"inputs[{i}]")
-        name = tensor.get("name")
+    for tensor in given:
+        name = tensor["name"]
         if name not in names:
-            raise BadRequest(f"no input {str(name)[:60]!r}; there is: {', '.join(names)}")
+            raise BadRequest(f"no input {name[:60]!r}; there is: {', '.join(names)}")
         if name in found:
             raise BadRequest(f"input {name} is given twice")
-        parameters = _parameters(tensor, f"input {name}")
+        parameters = tensor.get("parameters", {})
+        _check_here(parameters, f"input {name}")
         size = parameters.get("binary_data_size")
         data: memoryview | None = None
         if size is not None:
-            if type(size) is not int or not 0 <= size <= len(body) - start:
+            if not 0 <= size <= len(body) - start:
                 raise BadRequest(
                     f"input {name} has {str(size)[:20]} bytes of binary data, "
                     f"but {len(body) - start} are left of the body"
@@ -136,15 +142,15 @@ def _inputs(
 
 
 def _input(
-    tensor: Mapping[str, Any], data: memoryview | None, info: TensorInfo, max_rows: int
+    tensor: RequestTensor, data: memoryview | None, info: TensorInfo, max_rows: int
 ) -> Array | list[bytes | object]:
-    shape, datatype = tensor.get("shape"), tensor.get("datatype")
-    if not isinstance(shape, list) or not all(type(n) is int and n >= 0 for n in shape):
+    shape, datatype = tensor["shape"], tensor["datatype"]
+    if any(size < 0 for size in shape):
         raise BadRequest(f"input {info.name} must have a shape: a list of sizes")
     files = datatype == "BYTES" and info.dtype == "uint8" and len(info.shape) == 4
     if datatype != DATATYPES[info.dtype] and not files:
         raise Unprocessable(
-            f"input {info.name} must be {DATATYPES[info.dtype]}, got {str(datatype)[:20]}"
+            f"input {info.name} must be {DATATYPES[info.dtype]}, got {datatype[:20]}"
         )
     own = () if files else info.shape[1:]
     if not shape or (tuple(shape[1:]) != own and not (files and shape[1:] == [1])):
@@ -185,7 +191,7 @@ def _from_bytes(data: memoryview, shape: Sequence[int], info: TensorInfo) -> Arr
     return np.require(array, requirements="A")
 
 
-def _from_json(tensor: Mapping[str, Any], shape: Sequence[int], info: TensorInfo) -> Array:
+def _from_json(tensor: RequestTensor, shape: Sequence[int], info: TensorInfo) -> Array:
     numbers = _flat(tensor["data"], shape, info.name)
     floats = info.dtype == "float32"
     if set(map(type, numbers)) - ({float, int} if floats else {int}):  # by type: True is an int
@@ -201,9 +207,8 @@ def _from_json(tensor: Mapping[str, Any], shape: Sequence[int], info: TensorInfo
         return array.astype(info.dtype).reshape(shape)
 
 
-def _flat(data: object, shape: Sequence[int], name: str) -> list[Any]:
-    """The elements in row-major order of `data`, nested as the shape says, or flat already."""
-    items = _list(data, f"the data of input {name}")
+def _flat(items: list[Any], shape: Sequence[int], name: str) -> list[Any]:
+    """The elements in row-major order of data nested as the shape says, or flat already."""
     if items and isinstance(items[0], list):
         for depth, size in enumerate(shape):
             if depth:
@@ -235,51 +240,35 @@ def _files(data: memoryview, name: str, *, most: int) -> list[bytes | object]:
 
 
 def _outputs(
-    given: object, parameters: Mapping[str, Any], infos: Sequence[TensorInfo]
+    given: Sequence[RequestedOutput] | None,
+    parameters: RequestParameters,
+    infos: Sequence[TensorInfo],
 ) -> tuple[Wanted, ...]:
     names, binary = [info.name for info in infos], parameters.get("binary_data_output", False)
-    if type(binary) is not bool:
-        raise BadRequest("binary_data_output must be true or false")
-    if given is None or given == []:
+    if not given:
         return tuple(Wanted(index=i, binary=binary) for i in range(len(infos)))
     wanted: dict[str, Wanted] = {}
-    for i, one in enumerate(_list(given, "outputs")):
-        tensor = _object(one, f"outputs[{i}]")
-        name = tensor.get("name")
+    for tensor in given:
+        name = tensor["name"]
         if name not in names:
-            raise BadRequest(f"no output {str(name)[:60]!r}; there is: {', '.join(names)}")
+            raise BadRequest(f"no output {name[:60]!r}; there is: {', '.join(names)}")
         if name in wanted:
             raise BadRequest(f"output {name} is wanted twice")
-        own = _parameters(tensor, f"output {name}").get("binary_data", binary)
-        if type(own) is not bool:
-            raise BadRequest(f"binary_data of output {name} must be true or false")
-        wanted[name] = Wanted(index=names.index(name), binary=own)
+        own = tensor.get("parameters", {})
+        _check_here(own, f"output {name}")
+        wanted[name] = Wanted(index=names.index(name), binary=own.get("binary_data", binary))
     return tuple(wanted.values())
 
 
-def _timeout(given: object) -> float | None:
-    if given is None or given == 0:
+def _timeout(given: int | None) -> float | None:
+    if not given:
         return None
-    if type(given) is not int or given < 0:
-        raise BadRequest("timeout must be a whole number of microseconds")
+    if given < 0:
+        raise BadRequest("timeout must be a whole number of microseconds, 0 or more")
     return given / 1e6
 
 
-def _parameters(tensor: Mapping[str, Any], what: str) -> Mapping[str, Any]:
-    parameters = _object(tensor.get("parameters", {}), f"the parameters of {what}")
+def _check_here(parameters: Mapping[str, object], what: str) -> None:
     for name in _NOT_HERE:
         if name in parameters:
             raise BadRequest(f"{what}: there is no {name} here")
-    return parameters
-
-
-def _object(value: object, what: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise BadRequest(f"{what} must be a JSON object")
-    return value
-
-
-def _list(value: object, what: str) -> list[Any]:
-    if not isinstance(value, list):
-        raise BadRequest(f"{what} must be a list")
-    return value

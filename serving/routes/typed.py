@@ -1,7 +1,8 @@
 """What BentoML's typed methods refuse and BentoML would not: bodies and parameters of other kinds.
 
 BentoML fails on forms with a defect of its own, reads whatever else comes as JSON, and drops what
-it does not know, so that a misspelt `seed` draws something else at every call.
+it does not know, so that a misspelt `seed` draws something else at every call.  A key that stands
+twice it takes to be the last.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving import telemetry
 from serving.errors import BadRequest, UnsupportedType
+from serving.routes.decoding import check_keys
 from serving.routes.openapi import JSON
 
 Methods = Mapping[str, Any]  # BentoML's, by their names
@@ -59,18 +61,29 @@ def _closed(spec: type[IODescriptor]) -> type[IODescriptor]:
         @classmethod
         def model_validate_json(cls, *arguments: Any, **options: Any) -> Any:
             try:
-                return super().model_validate_json(*arguments, **options)
+                found = super().model_validate_json(*arguments, **options)
             except ValidationError as error:
                 for one in error.errors(include_url=False, include_context=False):
                     if one["type"] == _UNKNOWN:
-                        _refuse(str(one["loc"][0]), cls.model_fields)
+                        name, known = str(one["loc"][0])[:60], ", ".join(cls.model_fields)
+                        _refuse(BadRequest(f"unknown parameter {name!r}; known: {known}"))
                 raise
+            _check_once(arguments[0], cls.model_fields)
+            return found
 
     return Input
 
 
-def _refuse(name: str, known: Iterable[str]) -> NoReturn:
-    """Raises BadRequest, which BentoML makes a defect of; the edge words it again."""
-    refusal = BadRequest(f"unknown parameter {name[:60]!r}; known: {', '.join(known)}")
+def _check_once(body: str | bytes, known: Iterable[str]) -> None:
+    """Refuses a key that stands twice, where pydantic keeps the last."""
+    data = body.encode() if isinstance(body, str) else bytes(body)
+    try:
+        check_keys(data, [name for name in known if b'"%b"' % name.encode() in data])
+    except BadRequest as refusal:
+        _refuse(refusal)
+
+
+def _refuse(refusal: BadRequest) -> NoReturn:
+    """Raises it; BentoML makes a defect of it, and the edge words it again."""
     telemetry.current().error = refusal
     raise refusal

@@ -7,15 +7,14 @@ from typing import Any, Final
 from serving import verbs
 from serving.routes import answers
 from serving.routes.answers import NDJSON, NPY
-from serving.routes.bodies import FORM, FORM_FIELDS, IMAGE_TYPES, MAX_ID
+from serving.routes.bodies import FORM, FORM_FIELDS, IMAGE_TYPES
 from serving.routes.documents import DOCUMENTS
+from serving.routes.items import Items, Wanted, least, most
 from serving.routes.openapi import DEADLINE, JSON, PIXEL, Json, Media, Operation
-from serving.routes.parameters import MAX_WAYPOINTS, Parameter, known
+from serving.routes.parameters import Parameter, known
 from serving.settings import Settings
 
-IMAGE_URI: Final = "image-data-uri"  # the format of images in JSON
 _TAG: Final = "verbs"
-_FLOAT32: Final = 3.4028234e38
 _FILE: Final[Json] = {"type": "string", "format": "binary"}  # in a form
 _BYTES: Final[Json] = {}  # of a media type: OpenAPI 3.1 has no more to say of it
 _SUMMARIES: Final[Mapping[str, str]] = MappingProxyType(
@@ -159,7 +158,8 @@ def _bodies(verb: str, settings: Settings, latent: int | None) -> Iterator[tuple
     yield NPY, Media(_BYTES)
     if verb == "decode":
         return
-    files = {"type": "array", "items": _FILE, **_counts(verb, settings)}
+    counts = {"minItems": least(verb), "maxItems": most(verb, settings.max_images)}
+    files = {"type": "array", "items": _FILE, **counts}
     form = {
         "type": "object",
         "properties": {"images": files, **fields},
@@ -174,15 +174,16 @@ def _bodies(verb: str, settings: Settings, latent: int | None) -> Iterator[tuple
 
 def _json_body(verb: str, settings: Settings, more: Json, *, images_only: bool = False) -> Json:
     fields = {**_in_body(verb, settings), **more}
-    counts = _counts(verb, settings)
+
+    def body(wanted: Wanted) -> Json:
+        items = Items(wanted).schema(verb, settings.max_images, named=not images_only)
+        return _object(fields, **{wanted: items})
+
     if verb == "sample":
         return _object(fields)
     if verb == "decode":
-        return _object(fields, latents=_numbers("latent", counts, named=not images_only))
-    images = _object(fields, images=_images(counts, named=not images_only))
-    if images_only:
-        return images
-    return {"anyOf": [images, _object(fields, vectors=_numbers("vector", counts))]}
+        return body("latents")
+    return body("images") if images_only else {"anyOf": [body("images"), body("vectors")]}
 
 
 def _object(fields: Json, **items: Json) -> Json:
@@ -192,40 +193,6 @@ def _object(fields: Json, **items: Json) -> Json:
         "required": list(items),
         "additionalProperties": False,
     }
-
-
-def _images(counts: Json, *, named: bool) -> Json:
-    uri = {
-        "type": "string",
-        "format": IMAGE_URI,
-        "description": "An image as data URI, or bare base64. URLs are never fetched.",
-    }
-    return _list_of("image", uri, counts, named=named)
-
-
-def _numbers(key: str, counts: Json, *, named: bool = True) -> Json:
-    number = {"type": "number", "minimum": -_FLOAT32, "maximum": _FLOAT32}
-    row = {"type": "array", "items": number, "minItems": 1}
-    return _list_of(key, row, counts, named=named)
-
-
-def _list_of(key: str, item: Json, counts: Json, *, named: bool) -> Json:
-    name = {"type": ["string", "null"], "maxLength": MAX_ID, "description": "Comes back with it."}
-    with_id = {
-        "type": "object",
-        "properties": {"id": name, key: item},
-        "required": [key],
-        "additionalProperties": False,
-    }
-    return {"type": "array", "items": {"anyOf": [item, with_id]} if named else item, **counts}
-
-
-def _counts(verb: str, settings: Settings) -> Json:
-    """How many items it takes."""
-    low, high = {"interpolate": (2, MAX_WAYPOINTS), "vary": (1, 1)}.get(
-        verb, (1, settings.max_images)
-    )
-    return {"minItems": low, "maxItems": high}
 
 
 def _example(verb: str, latent: int | None) -> Any:

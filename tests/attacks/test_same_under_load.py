@@ -13,6 +13,7 @@ import httpx
 import numpy as np
 from PIL import Image, ImageSequence
 
+from files import png
 from serving.settings import BUNDLES
 
 SECONDS = 4.0
@@ -33,18 +34,12 @@ def npy(array: Any) -> dict[str, Any]:
     return {"content": buffer.getvalue(), "headers": {"Content-Type": NPY}}
 
 
-def png(image: Any) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(image[..., 0]).save(buffer, "png")
-    return buffer.getvalue()
-
-
 def form(images: Any) -> dict[str, Any]:
-    return {"files": [("images", (f"{i}.png", png(one))) for i, one in enumerate(images)]}
+    return {"files": [("images", (f"{i}.png", png(one[..., 0]))) for i, one in enumerate(images)]}
 
 
 def uris(images: Any) -> dict[str, Any]:
-    texts = [base64.b64encode(png(one)).decode() for one in images]
+    texts = [base64.b64encode(png(one[..., 0])).decode() for one in images]
     return {"json": {"images": [f"data:image/png;base64,{text}" for text in texts]}}
 
 

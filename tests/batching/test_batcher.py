@@ -296,13 +296,18 @@ def test_cancelled_work_is_not_computed() -> None:
         async with batching(engine) as batcher:
             first = asyncio.create_task(batcher.submit("g", rows(0)))
             await engine.busy()
-            gone = [asyncio.create_task(batcher.submit("g", rows(9, 9))) for _ in range(3)]
+            back: list[int] = []
+            gone = [
+                asyncio.create_task(batcher.submit("g", rows(9, 9), on_abandoned=back.append))
+                for _ in range(3)
+            ]
             stays = asyncio.create_task(batcher.submit("g", rows(1)))
             await asyncio.sleep(0.01)
             for task in gone:
                 task.cancel()
             await asyncio.wait(gone)
             assert batcher.queued == 1  # their room is free at once
+            assert back == [2, 2, 2]
             engine.gate.set()
             await first
             assert values(await stays) == [2]
@@ -317,10 +322,14 @@ def test_a_long_request_cancelled_midway_stops() -> None:
         engine = Engine()
         engine.gate.clear()
         async with batching(engine) as batcher:
-            long = asyncio.create_task(batcher.submit("g", rows(*range(100))))
+            back: list[int] = []
+            long = asyncio.create_task(
+                batcher.submit("g", rows(*range(100)), on_abandoned=back.append)
+            )
             await engine.busy()
             long.cancel()
             await asyncio.wait([long])
+            assert back == [96]  # an engine has four in hand
             engine.gate.set()
             await batcher.submit("g", rows(1))
         assert engine.batches == [[0, 1, 2, 3], [1]]

@@ -120,7 +120,7 @@ def test_every_parameter_is_documented_with_type_range_and_default(
     assert kind.startswith(word)
     limits = (parameter.low, parameter.high, parameter.above, parameter.below)
     wanted = ["2^63 - 1" if one == MAX_SEED else f"{one:g}" for one in limits if one is not None]
-    assert [one for one in [*wanted, *parameter.choices] if one not in kind] == []
+    assert [one for one in [*wanted, *map(str, parameter.choices)] if one not in kind] == []
     if parameter.default is not None:
         shown = parameter.default
         if isinstance(shown, bool):

@@ -1,7 +1,10 @@
 """Every parser of what strangers send, on damaged real input: an answer or a refusal, in bounds."""
 
 import base64
+import gzip
 import json
+import struct
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -16,8 +19,8 @@ from odd_files import FOLDER_SOUND, HTTP_SOUND, REFUSED
 from oracle import make_oracle
 from serving import images, rendering
 from serving.bundle import Manifest, read
-from serving.routes import answers, bodies, intake, parameters
-from serving.routes.bodies import Wanted
+from serving.routes import answers, bodies, codings, intake, parameters, tensors
+from serving.routes.items import Wanted
 from serving.verbs import VERBS
 
 SPEC = images.ImageSpec(height=8, width=8, channels=3, fit="pad")
@@ -60,7 +63,7 @@ def test_images(times: int) -> None:
         pixels = images.decode(data, SPEC, max_pixels=1_000_000, formats=images.FOLDER_FORMATS)
         assert pixels.shape == SPEC.shape
 
-    fuzz(damaged(FILES), work, 2_000 * times, least=0.1)
+    fuzz(damaged(FILES), work, 1_500 * times, least=0.1)
 
 
 @pytest.mark.parametrize("times", RUNS)
@@ -76,7 +79,7 @@ def test_data_uris(times: int) -> None:
     def work(text: str) -> None:
         assert isinstance(rendering.parse_data_uri(text), bytes)
 
-    fuzz(texts, work, 500 * times, least=0.02)
+    fuzz(texts, work, 400 * times, least=0.02)
 
 
 def npy_files() -> list[bytes]:
@@ -102,7 +105,7 @@ def test_npy_files(times: int, manifest: Manifest) -> None:
         wanted: Wanted = "images" if b"u1" in data else "latents"
         assert len(intake._from_npy(data, manifest, wanted, MOST)[0]) <= MOST
 
-    fuzz(damaged(npy_files()), work, 700 * times, least=0.05)
+    fuzz(damaged(npy_files()), work, 500 * times, least=0.05)
 
 
 def requests_of_json() -> dict[str, list[bytes]]:
@@ -168,7 +171,7 @@ def test_json(times: int, manifest: Manifest) -> None:
         st.tuples(damaged(files), st.just(verb)) for verb, files in requests_of_json().items()
     ]
     fuzz(
-        st.one_of(*fitting, st.tuples(GROWN, st.sampled_from(VERBS))), work, 800 * times, least=0.02
+        st.one_of(*fitting, st.tuples(GROWN, st.sampled_from(VERBS))), work, 700 * times, least=0.02
     )
 
 
@@ -197,7 +200,7 @@ def test_forms(times: int, manifest: Manifest) -> None:
         body, content_type, verb = drawn
         read_request(body, content_type.decode("latin-1"), verb, manifest)
 
-    fuzz(st.tuples(damaged(forms()), types, st.sampled_from(VERBS)), work, 700 * times, least=0.01)
+    fuzz(st.tuples(damaged(forms()), types, st.sampled_from(VERBS)), work, 600 * times, least=0.01)
 
 
 @pytest.mark.parametrize("times", RUNS)
@@ -218,4 +221,68 @@ def test_queries_and_accepted_types(times: int) -> None:
         )
 
     drawn = st.tuples(damaged(queries), damaged(accepts), st.sampled_from(VERBS))
-    fuzz(drawn, work, 500 * times, least=0.005)
+    fuzz(drawn, work, 300 * times, least=0.005)
+
+
+def inferences() -> list[bytes]:
+    """JSON, and tensors as bytes behind it."""
+    pixels = np.random.default_rng(5).integers(0, 256, (2, 8, 8, 3), np.uint8)
+    tensor = {"name": "images", "datatype": "UINT8", "shape": [2, 8, 8, 3]}
+
+    def sized(size: int, **more: Any) -> dict[str, Any]:
+        return {**tensor, **more, "parameters": {"binary_data_size": size}}
+
+    file = struct.pack("<I", len(PNG)) + PNG
+    outputs = [{"name": "latents", "parameters": {"binary_data": True}}]
+    requests: list[tuple[dict[str, Any], bytes]] = [
+        ({"inputs": [sized(pixels.nbytes)], "id": "a", "outputs": outputs}, pixels.tobytes()),
+        ({"inputs": [sized(2 * len(file), datatype="BYTES", shape=[2])]}, file * 2),
+        ({"inputs": [{**tensor, "data": pixels.tolist()}], "parameters": {"timeout": 9}}, b""),
+    ]
+    return [_framed(json.dumps(document).encode(), data) for document, data in requests]
+
+
+def _framed(said: bytes, data: bytes) -> bytes:
+    """A request as this test carries it: how long its JSON is, the JSON, the tensors."""
+    return struct.pack("<H", len(said)) + said + data
+
+
+@pytest.mark.parametrize("times", RUNS)
+def test_inferences(times: int, manifest: Manifest) -> None:
+    graph = manifest.graphs["encode"]
+    whole = st.sampled_from(inferences()).flatmap(
+        # The tensors damaged alone, too: most damage to the JSON is the end of it.
+        lambda one: st.tuples(
+            st.just(one[: 2 + int.from_bytes(one[:2], "little")]),
+            damaged([one[2 + int.from_bytes(one[:2], "little") :] or b"x"]),
+        ).map(b"".join)
+    )
+
+    def work(framed: bytes) -> None:
+        length, body = int.from_bytes(framed[:2], "little"), framed[2:]
+        found = tensors.parse(body, min(length, len(body)), graph, max_rows=MOST)
+        (given,) = found.inputs
+        if isinstance(given, list):
+            assert len([images.decode(intake._file(one), SPEC) for one in given]) <= MOST
+        else:
+            assert given.shape[1:] == SPEC.shape
+
+    fuzz(damaged(inferences()) | whole, work, 500 * times, least=0.02)
+
+
+@pytest.mark.parametrize("times", RUNS)
+def test_packed_bodies(times: int) -> None:
+    bomb = zlib.compress(bytes(10_000_000), 9)
+    packed = [
+        gzip.compress(inferences()[0], mtime=0),
+        gzip.compress(PNG, mtime=0) * 2,
+        zlib.compress(PNG),
+        bomb,
+        gzip.compress(b"", mtime=0),
+    ]
+
+    def work(drawn: tuple[bytes, str]) -> None:
+        assert len(codings.decoded(drawn[0], drawn[1], limit=100_000)) <= 100_000
+
+    names = st.sampled_from(["gzip", "x-gzip", "deflate", " GZIP", "identity", "br", ""])
+    fuzz(st.tuples(damaged(packed), names), work, 500 * times, least=0.02)

@@ -120,7 +120,7 @@ def test_compression(
 
 
 def test_images_as_the_bytes_of_files(server: triton.InferenceServerClient) -> None:
-    from http_api.test_oip import png
+    from files import png
 
     files = np.array([png(image) for image in IMAGES], np.object_)
     answer = server.infer("oracle", [tensor("images", files)])

@@ -71,8 +71,15 @@ def problem(answer: httpx.Response, status: int) -> dict[str, Any]:
         pytest.param("encode", b"x", "application/x-foo", 415, "image/png", id="unknown type"),
         pytest.param("encode", b"x", "", 415, "image/png", id="no type"),
         pytest.param("encode", b"{", "application/json", 400, "not JSON", id="bad JSON"),
-        pytest.param("encode", b"[]", "application/json", 400, "an object", id="a list"),
+        pytest.param("encode", b"[]", "application/json", 400, "expected `object`", id="a list"),
         pytest.param("encode", b"", "application/json", 400, "not JSON", id="no JSON"),
+        pytest.param("encode", b'{"\xff":1}', "application/json", 400, "not JSON", id="no UTF-8"),
+        pytest.param(
+            "encode", b'{"a":' + b"[" * 9_000, "application/json", 400, "too deeply", id="deep"
+        ),
+        pytest.param(
+            "encode", b'{"a":1e999}', "application/json", 400, "out of range", id="infinite"
+        ),
         pytest.param("encode", b"{}", "application/json", 400, "`images`", id="no images"),
         pytest.param("encode", b'{"images":"a"}', "application/json", 400, "list", id="text"),
         pytest.param("encode", b'{"images":[]}', "application/json", 400, "empty", id="empty list"),
@@ -313,7 +320,9 @@ def test_a_file_in_a_foreign_field(client: httpx.Client) -> None:
     ("method", "path", "status", "words"),
     [
         ("POST", "/v1/models/nope/encode", 404, "there is: grey, oracle"),
-        ("POST", "/v1/models/oracle@2/encode", 404, "oracle@2"),
+        ("POST", "/v1/models/oracle@2/encode", 404, "'oracle@2'; there is: oracle@1"),
+        ("POST", "/v1/models/grey@9/encode", 404, "'grey@9'; there is: grey@1, grey@2"),
+        ("GET", "/v1/models/grey@9", 404, "'grey@9'; there is: grey@1, grey@2"),
         ("GET", "/v1/models/nope", 404, "there is: grey, oracle"),
         ("POST", "/v1/models/default/dream", 404, "/v1/models/default/dream"),
         ("POST", "/v1/nope", 404, "/v1/nope"),

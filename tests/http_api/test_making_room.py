@@ -1,6 +1,7 @@
 """Models that take turns while somebody is slow: who makes room, who waits, and for how long."""
 
 import contextlib
+import json
 import shutil
 import socket
 import threading
@@ -140,6 +141,75 @@ def test_a_stream_lets_its_model_go_with_the_last_piece(
         )
         assert (answer.status_code, len(answer.text.splitlines())) == (200, 131)
         assert users == [0]
+
+
+COUNT = 40_000  # lines: more than fit between a server and a client who does not read
+MANY = {"max_images": COUNT, "queue_images": COUNT}
+
+
+@contextlib.contextmanager
+def slow_reader(running: Served, name: str) -> Iterator[list[dict[str, Any]]]:
+    """Somebody who reads but a beginning until the block ends; then the lines are here."""
+    lines: list[dict[str, Any]] = []
+    body = f'{{"n": {COUNT}, "seed": 5}}'.encode()
+    head = (
+        f"POST /v1/models/{name}/sample HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+        f"Accept: application/x-ndjson\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    ).encode()
+    model = running.deployment.registry.get(name)
+    with socket.socket() as begun:
+        begun.settimeout(20)
+        begun.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        begun.connect(("127.0.0.1", running.port))
+        begun.sendall(head + body)
+        answer = begun.recv(1000)
+        quiet = 0
+        while quiet < 50:  # looks, one after another: it paused, and nothing begins again
+            time.sleep(0.01)
+            quiet = quiet + 1 if model.pausing == 1 else 0
+        yield lines
+        answer += b"".join(iter(lambda: begun.recv(2**20), b""))
+    assert answer.startswith(b"HTTP/1.1 200 "), answer[:1000]
+    _, _, chunks = answer.partition(b"\r\n\r\n")
+    lines += [json.loads(line) for line in chunks.split(b"\n") if line.startswith(b"{")]
+
+
+def test_models_take_turns_while_somebody_is_slow_to_read(serve: Serve, tmp_path: Path) -> None:
+    models = folder(tmp_path, "a", "b")
+    with serve(models=models, default="a", max_models=1, **MANY, **KEYS) as running:
+        with slow_reader(running, "a") as lines:
+            for name in ("b", "a", "b"):
+                assert sampled(running, name, 5000).status_code == 200
+            assert administer(running, "a/load", **{"X-Deadline-Ms": "5000"}).status_code == 200
+            assert sampled(running, "b", 5000).status_code == 200
+            assert states(running) == {"a": "unloaded", "b": "ready"}
+        assert [line["index"] for line in lines[:-1]] == list(range(COUNT))
+        assert lines[-1]["usage"]["images"] == COUNT
+        assert states(running) == {"a": "ready", "b": "unloaded"}  # it had its turn again
+        assert running.deployment.registry.get("a").users == 0
+
+
+def test_who_unloads_a_model_waits_for_a_slow_reader(serve: Serve, tmp_path: Path) -> None:
+    models = folder(tmp_path, "a", "b")
+    with serve(models=models, default="b", **MANY, **KEYS) as running:
+        with slow_reader(running, "a") as lines:
+            answer = administer(running, "a/unload", **{"X-Deadline-Ms": "300"})
+            assert answer.status_code == 504  # nobody would load it again for him
+        assert lines[-1]["usage"]["images"] == COUNT
+        assert states(running) == {"a": "unloaded", "b": "ready"}
+
+
+def test_lines_of_a_model_that_an_administrator_took_meanwhile_end_in_a_problem(
+    serve: Serve, tmp_path: Path
+) -> None:
+    models = folder(tmp_path, "a", "b")
+    with serve(models=models, default="a", max_models=1, **MANY, **KEYS) as running:
+        with slow_reader(running, "a") as lines:
+            assert sampled(running, "b", 5000).status_code == 200
+            assert administer(running, "a/unload").status_code == 200
+        assert lines[-1]["problem"]["status"] == 503
+        assert "an administrator unloaded it" in lines[-1]["problem"]["detail"]
 
 
 def test_a_folder_that_takes_long_to_look_into_is_waited_for_in_time(

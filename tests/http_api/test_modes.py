@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from PIL import Image
 
+from files import png
 from oracle import oracle_decode, oracle_encode, oracle_reconstruct, oracle_score
 from server_process import MODES, Running, running, until
 from serving import latents as latent_space
@@ -33,12 +33,6 @@ def npy(array: Any) -> bytes:
 def un_npy(answer: httpx.Response) -> Any:
     assert answer.headers["content-type"] == "application/x-npy", answer.text
     return np.load(io.BytesIO(answer.content))
-
-
-def png(image: Any) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 @pytest.fixture(scope="module", params=MODES)

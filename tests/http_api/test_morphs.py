@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from files import png
 from oracle import oracle_decode, oracle_encode, oracle_reconstruct
 from serving import images, latents
 from serving.images import ImageSpec
@@ -20,12 +21,6 @@ SPEC = ImageSpec(height=8, width=8, channels=3, fit="stretch", filter="lanczos",
 def npy(array: Any) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, array)
-    return buffer.getvalue()
-
-
-def png(image: Any) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "PNG")
     return buffer.getvalue()
 
 

@@ -11,18 +11,13 @@ import openai
 import pytest
 from PIL import Image
 
+from files import png
 from oracle import oracle_decode, oracle_encode
 from serving import latents as latent_space
 
 Array = np.ndarray[Any, Any]
 IMAGES = np.random.default_rng(11).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
 CODES = oracle_encode(IMAGES)
-
-
-def png(image: Array) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def uri(image: Array) -> str:
@@ -189,7 +184,7 @@ FILE = {"image": b"x"}
         ("images/generations", wrong(MAKE, response_format="url"), 400, "response_format", None,
          'only be "b64_json"'),
         ("images/generations", wrong(MAKE, stream=True), 400, "stream", None, "only be false"),
-        ("images/generations", wrong(MAKE, stream=0), 400, "stream", None, "only be false"),
+        ("images/generations", wrong(MAKE, stream=0), 400, "stream", None, "true or false"),
         ("images/generations", wrong(MAKE, model="nope"), 404, "model", "model_not_found", "nope"),
         ("images/edits", {}, 404, None, None, "there is nothing at /v1/images/edits"),
         ("images", {}, 404, None, None, "there is nothing at /v1/images"),

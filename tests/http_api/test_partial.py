@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from files import png
 from lines import make_line
 from oracle import oracle_decode, oracle_encode, oracle_reconstruct, oracle_score
 from poison import make_poisonous, poisoned, poisoned_latents
@@ -28,12 +29,6 @@ def client(tmp_path_factory: pytest.TempPathFactory, serve: Any) -> Iterator[htt
     make_line(folder)
     with serve(models=folder, default=None) as running:
         yield running.client
-
-
-def png(image: Any) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def npy(array: Any) -> bytes:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from files import png
 from oracle import oracle_decode, oracle_encode, oracle_reconstruct, oracle_score
 from serving import latents as latent_space
 from serving import scoring
@@ -23,12 +24,6 @@ IMAGES = RNG.integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
 CODES = oracle_encode(IMAGES)
 FIGURES = ["application/json", "application/x-npy"]
 PICTURES = ["image/png", "image/webp", "image/gif", "application/zip"]
-
-
-def png(image: Array) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def npy(array: Array) -> bytes:

@@ -1,7 +1,11 @@
 """Keys: how they are written down, shown, compared and hidden; who may do what, and how often."""
 
 import hashlib
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import httpx
 import pytest
@@ -10,6 +14,7 @@ from starlette.datastructures import Headers
 
 from http_api.conftest import Served
 from security.conftest import Serve
+from serving.engine import Engine
 from serving.errors import Forbidden, RateExceeded, ServingError, Unauthorised
 from serving.security import Bucket, Caller, Key, Keyring, Redaction, is_open, keys, require_admin
 from serving.settings import BadSetting, Settings
@@ -303,6 +308,48 @@ def test_a_key_that_has_used_up_its_rate_waits(serve: Serve) -> None:
         assert running.client.post(SAMPLE, headers=two).status_code == 200
         text = running.client.get("/metrics", headers=two).text
         assert 'biject_rejections_total{reason="rate"} 1.0' in text
+
+
+def test_a_key_does_not_pay_for_what_nobody_waited_for(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, gate, run = threading.Event(), threading.Event(), Engine.run
+
+    def held_up(engine: Engine, graph: str, inputs: Sequence[Any]) -> list[Any]:
+        held.set()
+        assert gate.wait(20)
+        return run(engine, graph, inputs)
+
+    monkeypatch.setattr(Engine, "run", held_up)
+    gate.set()
+    with serve(api_keys=("one", "two"), rate_limit=10, threads=1) as running:
+        gate.clear()
+        held.clear()
+        with ThreadPoolExecutor(1) as pool:
+            first = pool.submit(running.client.post, SAMPLE, headers={"X-API-Key": "two"})
+            assert held.wait(20)
+            with pytest.raises(httpx.ReadTimeout):
+                httpx.post(
+                    f"http://127.0.0.1:{running.port}{SAMPLE}?n=19",
+                    headers={"X-API-Key": "one"},
+                    timeout=0.5,
+                )
+            until(lambda: running.deployment._open == 1)
+            gate.set()
+            assert first.result().status_code == 200
+        # A burst is 20: one is paid for having asked, nineteen were given back.
+        answer = running.client.post(SAMPLE + "?n=19", headers={"X-API-Key": "one"})
+        assert answer.status_code == 200
+        text = running.client.get("/metrics", headers={"X-API-Key": "two"}).text
+        digest = Key.of("one").name
+        assert f'biject_key_images_total{{key="{digest}"}} 19.0' in text
+
+
+def until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.005)
 
 
 def test_without_keys_everybody_may_ask_but_not_administer(serve: Serve) -> None:
