@@ -19,6 +19,7 @@ ROOMS: Final = {
     "sample": ("serving.cli", "Write images drawn from the prior."),
     "interpolate": ("serving.cli", "Write a morph through images."),
     "bench": ("serving.bench", "Measure a running server, or the engine."),
+    "doctor": ("serving.doctor", "Say what is installed and loads here, and try it."),
 }  # verb: its room, and a line for `biject --help`, which imports no room
 NEEDS: Final = {
     "models.cli": "train",

@@ -10,6 +10,7 @@ from serving.engine import DEVICES
 from serving.errors import BundleError, DeviceError, ServingError
 from serving.load.command import serve
 from serving.load.words import Numbers, table
+from serving.planning_command import plan
 from serving.session import Wrong
 from serving.settings import BUNDLES
 from serving.throughput import BATCHES, GRAPHS, Row, measured, opened
@@ -20,7 +21,7 @@ HEADS = ("graph", "batch", "raw session/s", "engine/s", "batcher/s", "engine/raw
 
 @click.group()
 def bench() -> None:
-    """Measure: `serve` asks a running server, `engine` runs a bundle in this process.
+    """Measure: `serve` a running server, `engine` a bundle in this process; `plan` reckons.
 
     \b
     Example:
@@ -30,6 +31,7 @@ def bench() -> None:
 
 
 bench.add_command(serve)
+bench.add_command(plan)
 
 
 @bench.command()

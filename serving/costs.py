@@ -7,7 +7,7 @@ from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
-from typing import Final
+from typing import Any, Final
 
 MOST_SECONDS: Final = 0.05  # of one batch: whoever comes next waits for at most two of them
 HANDLING: Final = 2e-4  # seconds that a batch costs outside of its graph: taken, merged, told
@@ -88,3 +88,11 @@ def padded(buckets: Sequence[int], rows: int) -> int:
     """The smallest bucket that holds `rows`; more than all hold stay as many as they are."""
     place = bisect_left(buckets, rows)
     return buckets[place] if place < len(buckets) else rows
+
+
+def points_of(document: Mapping[str, Any]) -> dict[str, dict[int, float]]:
+    """`Costs.points` as a kept table has them, where the keys of JSON are text."""
+    return {
+        str(graph): {int(rows): float(seconds) for rows, seconds in table.items()}
+        for graph, table in document["points"].items()
+    }

@@ -18,6 +18,7 @@ ServingError            the answer to a request, with an HTTP status
 └── DeadlineExceeded    504  accepted, and not done in time
 BundleError             a bundle cannot be opened  (also a ValueError)
 DeviceError             the device asked for is not there  (also a RuntimeError)
+InputError              an archive of images cannot be read  (also a ValueError)
 """
 
 import math
@@ -159,3 +160,7 @@ class BundleError(ValueError):
 
 class DeviceError(RuntimeError):
     """The device asked for is not there; the message says what was found instead."""
+
+
+class InputError(ValueError):
+    """An archive of images cannot be read; the message is one sentence that names it."""

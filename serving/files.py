@@ -45,7 +45,7 @@ def check_figures(out: Path) -> None:
     """Raises WrongOutput unless figures can be written to `out`."""
     _check_suffix(out, FIGURES)
     if out.suffix.lower() == ".parquet" and importlib.util.find_spec("pyarrow") is None:
-        raise WrongOutput("for .parquet install pyarrow: pip install 'biject[parquet]'")
+        raise WrongOutput("for .parquet install pyarrow: pip install 'biject[bulk]'")
 
 
 def check_pictures(out: Path) -> None:

@@ -31,13 +31,16 @@ Floats = npt.NDArray[np.float32]
 Picture: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | Array
 T = TypeVar("T")
 _OF_FILES: Final = frozenset({"fps", "encoding_format", "heatmap"})  # parameters: arrays have none
-_CHUNK: Final = 32  # rows in one run of a graph
+_CHUNK: Final = 32  # rows in one run of a graph on a CPU; on a GPU those of the largest bucket
 
 
-def open_bundle(path: str | os.PathLike[str], *, device: Device = "auto") -> "LocalPair":
+def open_bundle(
+    path: str | os.PathLike[str], *, device: Device = "auto", threads: int = 0
+) -> "LocalPair":
     """The bundle in this directory, every file checked, ready to be asked.
 
-    `bento:NAME` and `bento:NAME:VERSION` are those in BentoML's model store.
+    `bento:NAME` and `bento:NAME:VERSION` are those in BentoML's model store.  On a CPU a call
+    computes on so many `threads`; 0: one per usable core.
     Raises:
         BundleError: it cannot be opened; names the file.
         DeviceError: `device` is "cuda", and there is none.
@@ -45,7 +48,7 @@ def open_bundle(path: str | os.PathLike[str], *, device: Device = "auto") -> "Lo
     """
     bundle = read(store.located(Path(path)))
     verbs.check_inputs(bundle)
-    return LocalPair(bundle, Engine(bundle, device=device))
+    return LocalPair(bundle, Engine(bundle, device=device, threads=threads))
 
 
 class LocalPair:
@@ -198,14 +201,15 @@ class _DirectRunner:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._chunk = max(engine.buckets, default=_CHUNK)
 
     async def run(self, graph: str, *inputs: Array) -> Answer:
         """The graph's outputs for all rows."""
         verbs.check_graph(self._engine.bundle.manifest, graph)
         begin = time.monotonic()
         chunks = [
-            [array[start : start + _CHUNK] for array in inputs]
-            for start in range(0, len(inputs[0]), _CHUNK)
+            [array[start : start + self._chunk] for array in inputs]
+            for start in range(0, len(inputs[0]), self._chunk)
         ]
         with ThreadPoolExecutor(self._engine.workers) as pool:
             pieces = list(pool.map(lambda chunk: self._engine.run(graph, chunk), chunks))

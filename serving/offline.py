@@ -69,21 +69,63 @@ _pictures = click.option(
     help=f"File to write: {' '.join(files.PICTURES)}, or a folder.",
 )
 _json = click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+_ray = click.option(
+    "--ray", metavar="ADDRESS|local", help="Compute on a Ray cluster; for .parquet."
+)
+_verbose = click.option(
+    "--verbose", is_flag=True, help="Say how fast it was beside its limits; for .parquet."
+)
+
+
+def _in_bulk(out: Path | None, ray: str | None, *, verbose: bool, as_json: bool = False) -> bool:
+    """Whether the answer is a Parquet file, which may be of any number of images."""
+    if out is None or out.suffix.lower() != ".parquet":
+        if ray is not None or verbose:
+            raise Wrong(f"{'--verbose' if ray is None else '--ray'} goes with --out FILE.parquet")
+        return False
+    if as_json:
+        raise Wrong("--json prints what is small: leave it out, or let --out end in .json")
+    try:
+        files.check_figures(out)
+    except files.WrongOutput as error:
+        raise Wrong(str(error)) from error
+    return True
+
+
+def _run_in_bulk(verb: str, *arguments: Any, **options: Any) -> None:
+    from serving.bulk import command  # which needs pyarrow, and serving does not
+
+    command.run(verb, *arguments, **options)
 
 
 @_command
 @_images
 @_figures
 @_json
+@_ray
+@_verbose
 def encode(
-    bundle: Path, images: tuple[Path, ...], device: Device, out: Path | None, as_json: bool
+    bundle: Path,
+    images: tuple[Path, ...],
+    device: Device,
+    out: Path | None,
+    as_json: bool,
+    ray: str | None,
+    verbose: bool,
 ) -> None:
     """Write the latents of IMAGES, which are files or folders.
+
+    Folders, .zip and .npz archives of any size go to a .parquet: block by block, and on where it
+    stopped if it is killed.
 
     \b
     Example:
         biject encode my-models/digits/1 photos --out latents.npy
+        biject encode my-models/digits/1 millions --out latents.parquet
     """
+    if _in_bulk(out, ray, verbose=verbose, as_json=as_json):
+        _run_in_bulk("encode", bundle, images, {}, device=device, out=out, ray=ray, verbose=verbose)
+        return
     with session(bundle, device) as here:
         here.check_figures(out, as_json=as_json)
         source = here.source(images)
@@ -104,6 +146,8 @@ def encode(
 @_json
 @click.option("--by", metavar="TERM", help="Term of the score.  [default: the bundle's]")
 @_parameter("score", "fpr")
+@_ray
+@_verbose
 def score(
     bundle: Path,
     images: tuple[Path, ...],
@@ -112,6 +156,8 @@ def score(
     as_json: bool,
     by: str | None,
     fpr: float,
+    ray: str | None,
+    verbose: bool,
 ) -> None:
     """Write how abnormal IMAGES are: higher is more abnormal.
 
@@ -119,6 +165,12 @@ def score(
     Example:
         biject score my-models/digits/1 photos --out scores.csv
     """
+    if _in_bulk(out, ray, verbose=verbose, as_json=as_json):
+        asked = {"by": by, "fpr": fpr}
+        _run_in_bulk(
+            "score", bundle, images, asked, device=device, out=out, ray=ray, verbose=verbose
+        )
+        return
     with session(bundle, device) as here:
         here.check_figures(out, as_json=as_json)
         terms = here.manifest.score.terms
@@ -159,8 +211,16 @@ def _score_figures(here: Session, names: list[str], parts: list[Scored]) -> Figu
 @_images
 @_pictures
 @_parameter("reconstruct", "refine")
+@_ray
+@_verbose
 def reconstruct(
-    bundle: Path, images: tuple[Path, ...], device: Device, out: Path, refine: int
+    bundle: Path,
+    images: tuple[Path, ...],
+    device: Device,
+    out: Path,
+    refine: int,
+    ray: str | None,
+    verbose: bool,
 ) -> None:
     """Write G(E(x)) of IMAGES.
 
@@ -168,6 +228,12 @@ def reconstruct(
     Example:
         biject reconstruct my-models/digits/1 photos --out back.png
     """
+    if _in_bulk(out, ray, verbose=verbose):
+        asked = {"refine": refine}
+        _run_in_bulk(
+            "reconstruct", bundle, images, asked, device=device, out=out, ray=ray, verbose=verbose
+        )
+        return
     with session(bundle, device) as here:
         here.check_pictures(out)
         source = here.source(images)

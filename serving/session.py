@@ -14,9 +14,10 @@ from serving import files, tables
 from serving.bundle import MANIFEST, Manifest, VectorSpec
 from serving.cores import usable_cores
 from serving.engine import Device
-from serving.errors import BundleError, DeviceError, ServingError, Unprocessable
+from serving.errors import BundleError, DeviceError, InputError, ServingError, Unprocessable
 from serving.files import Figures, WrongOutput
-from serving.images import FOLDER_FORMATS, FOLDER_SUFFIXES, ImageSpec, decode
+from serving.images import ImageSpec
+from serving.inputs import Input, listed, read
 from serving.local import LocalPair, open_bundle
 from serving.queueing import Array
 
@@ -34,8 +35,8 @@ class Source:
 
     def __init__(self, spec: ImageSpec, paths: Sequence[Path]) -> None:
         self._spec = spec
-        self._paths = [file for path in paths for file in _files(path)]
-        self.names = [str(path) for path in self._paths]  # one per row
+        self._inputs = list(listed(paths))
+        self.names = [one.path for one in self._inputs]  # one per row
 
     def __iter__(self) -> Iterator[Array]:
         """Decode block after block; if any file cannot be read, all of those are named at the end.
@@ -43,35 +44,31 @@ class Source:
         Nothing is given from the first bad file on: the command is going to fail.
         """
         bad: list[str] = []
-        starts = range(0, len(self._paths), _BLOCK)
+        starts = range(0, len(self._inputs), _BLOCK)
         with (
             ThreadPoolExecutor(usable_cores()) as pool,
             click.progressbar(
-                length=len(self._paths),
+                length=len(self._inputs),
                 label="images",
                 file=sys.stderr,
                 hidden=not sys.stderr.isatty(),
             ) as bar,
         ):
             for start in starts:
-                block = list(pool.map(self._read, self._paths[start : start + _BLOCK]))
+                block = list(pool.map(self._read, self._inputs[start : start + _BLOCK]))
                 bad += [one for one in block if isinstance(one, str)]
                 if not bad:
                     yield np.stack([one for one in block if not isinstance(one, str)])
                 bar.update(len(block))
         if bad:
             raise click.ClickException(
-                "\n".join([f"{len(bad)} of {len(self._paths)} images cannot be read", *bad])
+                "\n".join([f"{len(bad)} of {len(self._inputs)} images cannot be read", *bad])
             )
 
-    def _read(self, path: Path) -> Array | str:
+    def _read(self, one: Input) -> Array | str:
         """The image, or what is wrong with it."""
-        try:
-            return decode(path.read_bytes(), self._spec, formats=FOLDER_FORMATS)
-        except OSError as error:
-            return f"{path}: {error.strerror or error}"
-        except ServingError as error:
-            return f"{path}: {error.detail}"
+        found = read(one, self._spec)
+        return f"{one.path}: {found}" if isinstance(found, str) else found
 
 
 class Rows:
@@ -183,12 +180,18 @@ class Session:
 @contextlib.contextmanager
 def session(path: Path, device: Device) -> Iterator[Session]:
     """The bundle at `path`, opened; what goes wrong inside is said in a sentence."""
-    if not (path / MANIFEST).exists():
-        raise Wrong(f"{path} is no bundle: it has no {MANIFEST}")
-    try:
+    with said():
+        check_bundle(path)
         with open_bundle(path, device=device) as pair:
             yield Session(pair)
-    except (DeviceError, WrongOutput) as error:
+
+
+@contextlib.contextmanager
+def said() -> Iterator[None]:
+    """Say what goes wrong inside in a sentence."""
+    try:
+        yield
+    except (DeviceError, InputError, WrongOutput) as error:
         raise Wrong(str(error)) from error
     except (BundleError, OSError) as error:
         raise click.ClickException(str(error)) from error
@@ -196,15 +199,10 @@ def session(path: Path, device: Device) -> Iterator[Session]:
         raise click.ClickException(error.detail) from error
 
 
-def _files(path: Path) -> list[Path]:
-    """A file as it is; a folder's images, those in folders below it too, in order of names."""
-    if not path.is_dir():
-        return [path]
-    return sorted(
-        file
-        for file in path.rglob("*")
-        if file.suffix.lower() in FOLDER_SUFFIXES and file.is_file()
-    )
+def check_bundle(path: Path) -> None:
+    """Raises Wrong for a folder that is no bundle."""
+    if not (path / MANIFEST).exists():
+        raise Wrong(f"{path} is no bundle: it has no {MANIFEST}")
 
 
 def _png_names(names: Sequence[str]) -> list[str]:

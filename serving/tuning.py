@@ -23,13 +23,13 @@ import onnxruntime as ort
 
 from serving.bundle import Bundle, TensorInfo
 from serving.cores import usable_cores
-from serving.costs import Costs
+from serving.costs import Costs, points_of
 from serving.engine import Engine
 
 BUDGET: Final = 2.0  # seconds for all graphs
 _SIZES: Final = (1, 2, 4, 8, 16, 32, 64, 128)  # rows, where any number runs as it is
 _TURNS: Final = 25  # at most
-_VERSION: Final = 1  # of the cache's files
+_VERSION: Final = 2  # of the cache's files
 log = logging.getLogger("biject.tuning")
 
 
@@ -46,7 +46,7 @@ def costs_of(engine: Engine, cache: Path | None = None) -> Costs:
     costs = measure(engine)
     best = ", ".join(f"{graph} {costs.most(graph)}" for graph in costs.points)
     log.info("measured in %.1f s; rows of the best batch: %s", time.monotonic() - begin, best)
-    _keep(file, costs)
+    _keep(file, costs, engine)
     return costs
 
 
@@ -143,10 +143,7 @@ def _kept(file: Path, engine: Engine) -> Costs | None:
     """The table in `file`; None where there is none, or none that can be used."""
     try:
         document = json.loads(file.read_text(encoding="utf-8"))
-        points = {
-            str(graph): {int(rows): float(seconds) for rows, seconds in table.items()}
-            for graph, table in document["points"].items()
-        }
+        points = points_of(document)
         if points.keys() != engine.bundle.manifest.graphs.keys():
             raise ValueError(f"it is about {', '.join(points)}")
         return Costs(points=points, buckets=engine.buckets)
@@ -157,9 +154,18 @@ def _kept(file: Path, engine: Engine) -> Costs | None:
         return None
 
 
-def _keep(file: Path, costs: Costs) -> None:
-    """Write the table whole or not at all; without a cache the next start measures again."""
-    text = json.dumps({"points": costs.points}, indent=1)
+def _keep(file: Path, costs: Costs, engine: Engine) -> None:
+    """Write the table whole or not at all; without a cache the next start measures again.
+
+    What else it says is for people, and for `biject bench plan`.
+    """
+    manifest = engine.bundle.manifest
+    of = {
+        "model": f"{manifest.name}@{manifest.version}",
+        "device": engine.device,
+        "workers": engine.workers,
+    }
+    text = json.dumps({**of, "points": costs.points}, indent=1)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(

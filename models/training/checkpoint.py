@@ -89,7 +89,8 @@ def tidy(run: Path) -> None:
 def restore(run: Path, trainer: Trainer) -> float:
     """Bring `trainer` to the latest checkpoint of `run`; the seconds it had trained by then.
 
-    A run that was cut before its first checkpoint stays at its first step.
+    A run that was cut before its first checkpoint stays at its first step.  Raises RunError where
+    the checkpoint is of another biject's networks or optimisers.
     """
     if not (run / "checkpoints" / "latest").exists():
         return 0.0
@@ -98,14 +99,23 @@ def restore(run: Path, trainer: Trainer) -> float:
     for prefix, module in trainer.modules().items():
         _fill(module, prefix, weights, folder)
     state = _state(folder, trainer.device)
-    for name, optimiser in trainer.optimisers().items():
-        if name != "polish_optimiser" or name in state:  # polishing may be asked for on a resume
-            optimiser.load_state_dict(state[name])
-    # a checkpoint of before objectives had a state holds none
-    trainer.objective = trainer.objective.restored(state.get("objective", {}))
-    trainer.polishing = state.get("polishing", False)
-    trainer.step = state["step"]
-    return float(state["seconds"])
+    try:
+        for name, optimiser in trainer.optimisers().items():
+            if (
+                name != "polish_optimiser" or name in state
+            ):  # polishing may be asked for on a resume
+                optimiser.load_state_dict(state[name])
+        # a checkpoint of before objectives had a state holds none
+        trainer.objective = trainer.objective.restored(state.get("objective", {}))
+        trainer.polishing = state.get("polishing", False)
+        trainer.step = state["step"]
+        return float(state["seconds"])
+    except (KeyError, ValueError) as error:
+        why = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+        raise RunError(
+            f"{folder / 'state.pt'} is not what this version of biject writes ({why}): "
+            "resume the run with the version that made it"
+        ) from error
 
 
 def load_pair(run: Path, *, judged: bool = False) -> TrainedPair:

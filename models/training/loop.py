@@ -150,7 +150,7 @@ class Run:
         """Make the run directory.  Raises RunError where there is one already."""
         if self.out.exists() and any(self.out.iterdir()):
             raise RunError(f"{self.out} is not empty: continue with --resume, or choose another")
-        (self.out / "samples").mkdir(parents=True, exist_ok=True)
+        self.out.mkdir(parents=True, exist_ok=True)
         self._write_config([command])
 
     def resume(self, before: dict[str, Any], command: str) -> None:
@@ -229,7 +229,9 @@ class Run:
         shape = (pictures.SAMPLES, self.config.model.latent)
         z = draw_prior(self.config.model.prior, shape, rng, self.device)
         pair = {"encoder": trainer.averaged_encoder, "generator": trainer.averaged_generator}
-        pictures.draw(self.out / "samples" / f"{trainer.step}.png", **pair, x=self.watched, z=z)
+        folder = self.out / "samples"
+        folder.mkdir(exist_ok=True)
+        pictures.draw(folder / f"{trainer.step}.png", **pair, x=self.watched, z=z)
         return health.measure(**pair, x=self.watched)
 
     def _save(self) -> None:

@@ -23,7 +23,14 @@ EXTRAS = {
 ALL = [*BASE, *(requirement for lines in EXTRAS.values() for requirement in lines)]
 OUR_OWN = {"biject", "models", "export", "serving"}
 OF_THE_ENVIRONMENT = {"pip", "setuptools"}  # there before anything is installed
-PARQUET = ROOT / "serving" / "files.py"  # imports pyarrow in a function, after asking for it
+# Imported only after it was asked whether the extra is there.
+OF_EXTRAS = {
+    "serving/files.py": {"pyarrow"},
+    "serving/bulk/ledger.py": {"pyarrow"},
+    "serving/bulk/pipeline.py": {"pyarrow"},
+    "serving/bulk/tables.py": {"pyarrow"},
+    "serving/bulk/on_ray.py": {"ray"},
+}
 PLATFORMS = {
     "linux": {"sys_platform": "linux", "platform_system": "Linux", "platform_machine": "x86_64"},
     "arm": {"sys_platform": "linux", "platform_system": "Linux", "platform_machine": "aarch64"},
@@ -82,7 +89,10 @@ def imported(file: Path) -> Iterator[str]:
 
 
 def test_the_bento_asks_for_what_serving_asks_for() -> None:
-    listed = yaml.safe_load((ROOT / "bentofile.yaml").read_text())["python"]["packages"]
+    constraint, *listed = yaml.safe_load((ROOT / "bentofile.yaml").read_text())["python"][
+        "packages"
+    ]
+    assert constraint == "-c ../../src/constraints.txt"
     expected = [str(each) for each in BASE if each.name != "bentoml"]  # BentoML adds itself
     assert [str(Requirement(line)) for line in listed] == expected
 
@@ -98,7 +108,7 @@ def test_what_a_room_imports_is_declared_for_it(room: str, extras: tuple[str, ..
     files = sorted((ROOT / room).rglob("*.py"))
     assert files
     for file in files:
-        allowed = declared | ({"pyarrow"} if file == PARQUET else set())
+        allowed = declared | OF_EXTRAS.get(file.relative_to(ROOT).as_posix(), set())
         for module in imported(file):
             names = {canonicalize_name(name) for name in providers.get(module, [module])}
             assert names & allowed, f"{file.relative_to(ROOT)} imports {module}"

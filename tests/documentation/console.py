@@ -19,7 +19,8 @@ from typing import Final, NamedTuple
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 README: Final = ROOT / "README.md"
-DOCUMENTS: Final = (README, ROOT / "docs" / "api.md")  # whose commands are run
+# whose commands are run
+DOCUMENTS: Final = (README, *(ROOT / "docs" / name for name in ("api.md", "bulk.md")))
 MODEL: Final = ROOT / "serving" / "bundles" / "fashion"
 HOST: Final = "localhost:3000"  # as documents write it
 
