@@ -35,7 +35,8 @@ asked as a bundle, on the CPU. All are read the same way:
 KDDCup99 (10 %): attacks are what is normal, as DAGMM, EGBAD and ALAD have it; half of the rows,
 drawn by a seed, are the test. 72 % of the test rows stand in the other half too: the second table
 has each row once that does not. One choice was not made on validation: that KDD's scaling is
-`range`, not `standard`, was seen on this very test, with pairs of 800 steps. The papers report F1 .9372 (EGBAD, arXiv:1802.06222) and .9501
+`range`, not `standard`, was seen on this very test, with pairs of 800 steps. The papers
+report F1 .9372 (EGBAD, arXiv:1802.06222) and .9501
 (ALAD, arXiv:1812.02288) with duplicates in. Arrhythmia: classes 3, 4, 5, 7, 8, 9, 14 and 15 are
 abnormal, the five columns with gaps are left out, ten random halves; ALAD reports F1 .5152 for one,
 with abnormal rows in training. MNIST and Fashion-MNIST: one class is normal, padded to 32x32, the
