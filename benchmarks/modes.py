@@ -135,7 +135,7 @@ def cells(parts: Sequence[str], names: Sequence[str], steps: int) -> list[Cell]:
 def measure(cell: Cell, seeds: Sequence[int], *, width: int, batch: int) -> dict[str, Any]:
     """Train a cell; a list with an entry per seed under every figure."""
     config = cell.config(width=width, batch=batch)
-    data = load_vectors(config.data.path, toy.find(cell.density).places.shape[1])
+    data = load_vectors(config.data.path)
 
     def batches(seed: int) -> Batches:
         return Batches(data, batch=batch, seed=seed, device=CPU)

@@ -16,6 +16,7 @@ from export import card, checks, graphs, parity, probes, trained_on, weights
 from export.destination import Destination, whole_folder
 from export.graphs import Graph, Pair
 from export.onnx_writer import to_onnx
+from export.runs import vector_spec
 from export.trained_on import Hashes
 from serving import bundle
 from serving.bundle import FORMAT, MANIFEST, Bundle, LatentSpec, Manifest, sha256_of
@@ -139,7 +140,7 @@ def _describe(
         described["image"] = dict(zip(("height", "width", "channels"), pair.shape, strict=True))
         described["preprocess"] = dict(preprocess)
     else:
-        described["vector"] = {"size": pair.shape[0]}
+        described["vector"] = vector_spec(pair).to_dict()
     return described | {
         "latent": LatentSpec(
             size=pair.latent, prior=pair.prior, categorical=pair.categorical

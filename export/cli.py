@@ -35,6 +35,10 @@ from serving.cutting import cutting, tiling
     help="Judge scores by those of the normal images of D; of the training data, by those "
     "that training held out.",
 )  # fmt: skip
+@click.option(
+    "--critic", is_flag=True,
+    help="Let the run's critic judge too: its weights travel, score terms feature and critic.",
+)  # fmt: skip
 def export(
     run: Path,
     out: Path | None,
@@ -43,6 +47,7 @@ def export(
     to_store: bool,
     precision: str,
     data: str | None,
+    critic: bool,
 ) -> None:
     """Write the bundle OUT (.../NAME/VERSION) from the latest checkpoint of RUN.
 
@@ -59,9 +64,10 @@ def export(
         one_sentence(),
         store.placed(out, name=name, version=version, to_store=to_store) as place,
     ):
-        trained = load_pair(run)
+        trained = load_pair(run, judged=critic)
         target = [str(out)] if out is not None else ["--store", "--name", place.name]
         command = ["biject", "export", str(run), *target]
+        command += ["--critic"] * critic
         hashes, calibrate = trained_on.of_run(run), None
         if data is not None:
             command += ["--calibrate", data]
@@ -129,7 +135,7 @@ def calibrate(
         subject, place, watch = open_subject(bundle), destination(out), Terminal()
         if subject.opened is None:
             raise BadOutput(f"{bundle} is a run: biject export {bundle} OUT --calibrate {data}")
-        asked = tiling(subject.spec, None, tile=tile, stride=stride, roi=roi)
+        asked = tiling(subject.image, None, tile=tile, stride=stride, roi=roi)
         normal: calibration.Normal | frames.NormalFrames
         if asked is None:
             normal = calibration.normal_images(subject, data, force=force, watch=watch)
@@ -191,7 +197,7 @@ def evaluate(
     stride: int | None,
     roi: str | None,
 ) -> None:
-    """Measure RUN_OR_BUNDLE on images, beside PCA, raw pixels and a random encoder.
+    """Measure RUN_OR_BUNDLE on images or vectors, beside PCA, raw pixels and a random encoder.
 
     With --tile whole frames are told apart, and their pixels where D has masks (the MVTec layout);
     all else is measured on random parts of them.
@@ -213,7 +219,7 @@ def evaluate(
             features=features,
             limit=limit,
             seed=seed,
-            tiling=tiling(measured.spec, _tiles_of(measured), tile=tile, stride=stride, roi=roi),
+            tiling=tiling(measured.image, _tiles_of(measured), tile=tile, stride=stride, roi=roi),
         )
         found = evaluation.evaluate(measured, asked, watch=Terminal())
         click.echo(json.dumps(found.figures) if as_json else tables.text(found.figures))

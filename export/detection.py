@@ -44,7 +44,7 @@ def against(work: Work, abnormal: Dataset, name: str) -> Scored:
     known = None if work.train is None else work.references(work.train)
     return _scored(
         work,
-        title=f"images against those of {name}",
+        title=f"{work.items} against those of {name}",
         normal=(work.test.images, work.test_terms),
         abnormal=(abnormal.images, work.terms(abnormal.images)),
         linear=work.linear,
@@ -59,10 +59,11 @@ def one_class(work: Work, data: OneClass) -> Scored:
     known = None if data.train is None else work.references(data.train)
     linear = None
     if known is not None and len(known) > 1:
-        linear = pca.fit(known.images, size=work.subject.latent, seed=work.seed)
+        seen = work.subject.seen(known.images)
+        linear = pca.fit(seen, size=work.subject.latent, seed=work.seed)
     return _scored(
         work,
-        title=f"images of class {', '.join(data.classes)} against all other classes",
+        title=f"{work.items} of class {', '.join(data.classes)} against all other classes",
         normal=(normal, work.terms(normal)),
         abnormal=(abnormal, work.terms(abnormal)),
         linear=linear,
@@ -129,23 +130,26 @@ def _scored(
         (normal[0], found[0]),
         (abnormal[0], found[1]),
     ]
+    seen = work.subject.seen
     if linear is not None:
         for images, scores in sides:
-            scores["pca_l2"] = squared_error(linear, images)
+            scores["pca_l2"] = squared_error(linear, seen(images))
     if known is not None and len(known) > 1:
         known = known.limited(FOREST_ROWS)
         work.watch.say(f"fitting an isolation forest to {len(known):,} images")
-        forest = IsolationForest(random_state=work.seed % 2**32).fit(as_pixels(known.images))
+        forest = IsolationForest(random_state=work.seed % 2**32)
+        forest.fit(as_pixels(seen(known.images)))
         for images, scores in sides:
-            scores["isolation_forest"] = -forest.score_samples(as_pixels(images))
+            scores["isolation_forest"] = -forest.score_samples(as_pixels(seen(images)))
     return Scored(title=title, normal=sides[0][1], abnormal=sides[1][1])
 
 
 def squared_error(linear: pca.LinearPair, images: Images) -> npt.NDArray[np.float64]:
-    """Mean squared error of each image, as the term l2 has it."""
+    """Mean squared error of each image or scaled vector, as the term l2 has it."""
+    white = 255.0 if images.dtype == np.uint8 else 1.0
     errors = []
     for start in range(0, len(images), pca.ROWS):
         some = images[start : start + pca.ROWS]
         difference = some.astype(np.float32) - linear.decode(linear.encode(some))
-        errors.append(np.square(difference / 255.0).reshape(len(some), -1).mean(axis=1))
+        errors.append(np.square(difference / white).reshape(len(some), -1).mean(axis=1))
     return np.concatenate(errors).astype(np.float64)

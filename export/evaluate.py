@@ -24,6 +24,7 @@ from export import (
     trained_on,
 )
 from export.detection import Scored
+from export.errors import BadData
 from export.frames import open_frames
 from export.likeness import likeness
 from export.parts import OneClass, labels_of
@@ -40,6 +41,7 @@ from models.metrics.mode_score import mode_score
 from models.metrics.one_nn import one_nn_accuracy
 from models.metrics.reconstruction import mean_absolute_error, own_to_other_ratio
 from models.metrics.ssim import ssim
+from serving.images import ImageSpec
 from serving.tiles import Tiling
 
 Images = npt.NDArray[np.uint8]
@@ -76,6 +78,8 @@ def evaluate(subject: Subject, asked: Asked, *, watch: Silent | None = None) -> 
     # everything that may be refused comes first: the rest takes minutes
     given = None
     if asked.features is not None:
+        if not isinstance(subject.spec, ImageSpec):
+            raise BadData(f"{subject.title} takes vectors, and --features compares images")
         given = features.from_file(asked.features, subject.spec.shape)
     sides = _one_class(subject, asked, watch)
     found_frames = _frames(subject, asked)
@@ -86,7 +90,7 @@ def evaluate(subject: Subject, asked: Asked, *, watch: Silent | None = None) -> 
     data = parts.read(subject, asked.data, limit=asked.limit, crops=crops, watch=watch)
     work = Work(subject, data, asked.seed, watch)
     figures = _of_the_pair(work, asked)
-    if (alike := likeness(work, given=given)) is not None:
+    if subject.of_images and (alike := likeness(work, given=given)) is not None:
         figures["likeness"] = alike
     scored: dict[str, Scored] = {}
     if asked.against is not None and abnormal is not None:
@@ -132,21 +136,24 @@ def _of_the_pair(work: Work, asked: Asked) -> Json:
         "subject": {"kind": subject.kind, "title": subject.title, "device": subject.device},
         "data": {
             "name": name_of(asked.data),
+            "items": work.items,
             "test": len(work.test),
             "train": len(work.train) if work.train is not None else 0,
             "classes": list(data.classes),
         },
         "seed": work.seed,
         "codes": latent_figures.codes(work),
-        "cycle": latent_figures.cycle(work),
-        "reconstruction": reconstruction(work),
     }
     if subject.hashes is not None:
         seen = trained_on.count_among(work.test, subject.hashes)
         if seen:
             work.notes.append(
-                f"{seen:,} of the {len(work.test):,} images measured on were trained on"
+                f"{seen:,} of the {len(work.test):,} items measured on were trained on"
             )
+    if not subject.of_images:
+        return figures | {"reconstruction": differences(work)}
+    figures["cycle"] = latent_figures.cycle(work)
+    figures["reconstruction"] = reconstruction(work)
     if len(data.classes) > 1 and work.train is not None and work.linear is not None:
         figures["one_nn"] = neighbours(work, work.train, work.linear)
         if work.judge is not None:
@@ -170,6 +177,20 @@ def reconstruction(work: Work) -> Json:
     if work.linear is not None:
         rebuilt = work.linear.decode(work.linear.encode(work.test.images))
         figures["pca"] = {"size": work.linear.size} | _distances(work, rebuilt)
+    return figures
+
+
+def differences(work: Work) -> Json:
+    """Mean |x - G(E(x))| / scale of vectors, by the pair and by PCA with as many numbers."""
+
+    def l1(again: npt.NDArray[Any]) -> float:
+        return float(np.abs(given.astype(np.float64) - again).mean())
+
+    given = work.subject.seen(work.test.images)
+    figures: Json = {"l1": l1(work.subject.seen(work.rebuilt))}
+    if work.linear is not None:
+        rebuilt = work.linear.decode(work.linear.encode(given))
+        figures["pca"] = {"size": work.linear.size, "l1": l1(rebuilt)}
     return figures
 
 

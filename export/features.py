@@ -60,7 +60,9 @@ def from_file(file: Path, shape: tuple[int, int, int]) -> Space:
 
 
 def as_pixels(images: Images) -> Floats:
-    """The pixels in [0, 1], [N, H W C]."""
+    """The pixels in [0, 1], [N, H W C]; vectors [N, D] as they are."""
+    if images.ndim == 2:
+        return images.astype(np.float32)
     return images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
 
 

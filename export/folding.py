@@ -7,6 +7,7 @@ bundle would hold different bytes for the same weights, and could not share them
 
 import copy
 import math
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from torch.nn.utils import parametrize
 
 from export.errors import BadNetworks
 
+_Network = TypeVar("_Network", bound=nn.Module)
 _Norm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
 _Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
 _Transposed = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
@@ -36,7 +38,7 @@ class Affine(nn.Module):
         return x * self.scale.view(shape) + self.shift.view(shape)
 
 
-def folded(network: nn.Module) -> nn.Module:
+def folded(network: _Network) -> _Network:
     """A copy of `network` in eval mode that computes the same without any BatchNorm.
 
     A norm right behind a convolution or a linear layer of the same nn.Sequential is multiplied
@@ -55,7 +57,7 @@ def folded(network: nn.Module) -> nn.Module:
         for name, child in list(module.named_children()):
             if isinstance(child, _Norm):
                 setattr(module, name, Affine(*_scale_and_shift(child)))
-    return holder.requires_grad_(False)[0]
+    return cast(_Network, holder.requires_grad_(False)[0])
 
 
 def _freeze(module: nn.Module) -> None:

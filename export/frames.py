@@ -49,11 +49,13 @@ def open_frames(subject: Subject, data: str, split: Split) -> Frames:
 
     Raises DataError as `models.datasets.frames.load` does.
     """
+    assert subject.image is not None  # or there would be no tiling
+    channels = subject.image.channels
     own = subject.config.data.classes if subject.config is not None and split == "train" else None
     try:
-        return frames.load(data, subject.spec.channels, split=split, classes=own)
+        return frames.load(data, channels, split=split, classes=own)
     except UnknownName:
-        return frames.load(data, subject.spec.channels, split=split)
+        return frames.load(data, channels, split=split)
 
 
 def normal_frames(

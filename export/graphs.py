@@ -23,8 +23,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from export.folding import folded
+from models.datasets.scaling import Scaling
 from models.metrics.ssim import C1, C2, window
 from models.networks.labelled import UNLABELLED
+from models.pairings.judge import JUDGED, Judge
 from serving.bundle import Prior
 
 WHITE: Final = 255.0  # the largest grey level
@@ -41,6 +43,9 @@ class Pair:
     prior: Prior
     categorical: int = 0  # of Z; 0 but for a mixed prior
     classes: int = 0  # of a conditional pair, whose networks take labels int64 [B] before all else
+    columns: tuple[str, ...] = ()  # names of a vector's numbers
+    scaling: Scaling | None = None  # how the networks see vectors
+    judge: Judge | None = None  # critics that score too
 
     @property
     def is_image(self) -> bool:
@@ -49,7 +54,12 @@ class Pair:
 
     def folded(self) -> "Pair":
         """The same pair without BatchNorm; the networks are copies."""
-        return replace(self, encoder=folded(self.encoder), generator=folded(self.generator))
+        return replace(
+            self,
+            encoder=folded(self.encoder),
+            generator=folded(self.generator),
+            judge=None if self.judge is None else folded(self.judge),
+        )
 
 
 class Pixels(nn.Module):
@@ -77,17 +87,34 @@ class Pixels(nn.Module):
 
 
 class Columns(nn.Module):
-    """Vectors: float32 [N, D] everywhere."""
+    """Vectors: float32 [N, D] outside, shifted and scaled for the networks."""
 
     given, rebuilt = "vectors", "reconstructions"
     terms = ("l1", "l2", "cycle")
-    unit = 1.0
+    shift: Tensor
+    unit: Tensor  # of a residual, [D]
+
+    def __init__(self, size: int, scaling: Scaling | None) -> None:
+        super().__init__()
+        shift = torch.zeros(size) if scaling is None else torch.from_numpy(scaling.shift)
+        unit = torch.ones(size) if scaling is None else torch.from_numpy(scaling.scale)
+        self.scaled = scaling is not None
+        self.register_buffer("shift", shift, persistent=False)
+        self.register_buffer("unit", unit, persistent=False)
 
     def levels(self, vectors: Tensor) -> Tensor:
         """The vectors as they are."""
         return vectors
 
-    inside = shown = outside = levels
+    outside = levels
+
+    def inside(self, vectors: Tensor) -> Tensor:
+        """As networks see them."""
+        return (vectors - self.shift) / self.unit if self.scaled else vectors
+
+    def shown(self, x: Tensor) -> Tensor:
+        """What a network gives, as the table has it."""
+        return x * self.unit + self.shift if self.scaled else x
 
 
 class Graph(nn.Module):
@@ -99,7 +126,7 @@ class Graph(nn.Module):
     def __init__(self, pair: Pair) -> None:
         super().__init__()
         self.encoder, self.generator = pair.encoder, pair.generator
-        self.data = Pixels() if pair.is_image else Columns()
+        self.data = Pixels() if pair.is_image else Columns(pair.shape[0], pair.scaling)
         self.labels = ("labels",) if pair.classes else ()
         self.eval()
 
@@ -165,7 +192,8 @@ class ScoreGraph(Graph):
     prior = mean E(x)² / 2, under a normal prior alone: -log p(E(x)) / Z but for a constant, of
     a mixed prior without its category;
     heat [N, H, W] = mean of |d| over channels.
-    Vectors have d = x - r, no l2s, no ssim, and |d| [N, D] for heat.
+    Vectors have d = (x - r) / scale, column by column, no l2s, no ssim, and |d| [N, D] for heat.
+    With critics, their `feature` and `critic` (models.pairings.judge) come last.
     """
 
     def __init__(self, pair: Pair) -> None:
@@ -174,6 +202,7 @@ class ScoreGraph(Graph):
         self.normal = pair.prior == "normal"
         self.free = pair.latent - pair.categorical  # numbers that are no category's
         self.dissimilarity = Dissimilarity(pair.shape) if pair.is_image else None
+        self.judge = pair.judge
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Terms [N, T] in the order of `score_terms`, and heat [N, H, W] or [N, D]."""
@@ -184,13 +213,15 @@ class ScoreGraph(Graph):
         d = (x - r) / data.unit
         l1, l2 = d.abs().flatten(1).mean(1), d.square().flatten(1).mean(1)
         cycle = (z - self.encoded(data.inside(r), labels)).square().mean(1)
-        prior = [z[:, : self.free].square().mean(1) / 2.0] if self.normal else []
+        more = [z[:, : self.free].square().mean(1) / 2.0] if self.normal else []
+        if self.judge is not None:
+            more += self.judge(data.inside(x), data.inside(r), z)
         if self.dissimilarity is None:
-            return torch.stack([l1, l2, cycle, *prior], dim=1), d.abs()
+            return torch.stack([l1, l2, cycle, *more], dim=1), d.abs()
         smooth = F.avg_pool2d(d, 3, stride=1, padding=1, count_include_pad=False)
         l2s = smooth.square().flatten(1).mean(1)
         ssim = self.dissimilarity(x / WHITE, r / WHITE)
-        return torch.stack([l1, l2, l2s, cycle, ssim, *prior], dim=1), d.abs().mean(1)
+        return torch.stack([l1, l2, l2s, cycle, ssim, *more], dim=1), d.abs().mean(1)
 
 
 class Dissimilarity(nn.Module):
@@ -234,7 +265,8 @@ GRAPHS: Final[Mapping[str, type[Graph]]] = MappingProxyType(
 def score_terms(pair: Pair) -> tuple[str, ...]:
     """Names of the columns of `terms`, in order."""
     terms = Pixels.terms if pair.is_image else Columns.terms
-    return (*terms, "prior") if pair.prior == "normal" else terms
+    prior = ("prior",) if pair.prior == "normal" else ()
+    return (*terms, *prior, *(JUDGED if pair.judge is not None else ()))
 
 
 def default_term(pair: Pair) -> str:

@@ -48,6 +48,8 @@ class Illustrations:
 
 def draw(work: Work, scored: Sequence[Scored]) -> Illustrations:
     """Pictures and curves of an evaluation, the same for the same seed and data."""
+    if not work.subject.of_images:
+        return _curves(work, scored)
     rows = work.picked(PAIRS)
     shown = work.test.images[rows]
     heat = work.subject.run("score", shown, watch=work.watch)[1]
@@ -63,12 +65,34 @@ def draw(work: Work, scored: Sequence[Scored]) -> Illustrations:
         morphs=morph(work, ends),
         neighbours=near,
         neighbours_in=space,
-        codes=work.free[:CODES],
-        prior=work.subject.prior,
-        term=work.subject.default_term,
-        normal=work.test_terms[:, work.subject.terms.index(work.subject.default_term)],
-        scored=scored,
+        **_numbers(work, scored),
     )
+
+
+def _curves(work: Work, scored: Sequence[Scored]) -> Illustrations:
+    """Of vectors, which have no pictures."""
+    nothing = np.empty((0, 1, 1, 1), np.uint8)
+    return Illustrations(
+        wall=nothing,
+        pairs=nothing,
+        heat=np.empty((0, 1, 1)),
+        full_heat=1.0,
+        morphs=nothing,
+        neighbours=nothing[:, None],
+        neighbours_in="",
+        **_numbers(work, scored),
+    )
+
+
+def _numbers(work: Work, scored: Sequence[Scored]) -> dict[str, Any]:
+    """What curves are drawn of."""
+    return {
+        "codes": work.free[:CODES],
+        "prior": work.subject.prior,
+        "term": work.subject.default_term,
+        "normal": work.test_terms[:, work.subject.terms.index(work.subject.default_term)],
+        "scored": scored,
+    }
 
 
 def tiled(images: Images, columns: int, *, gap: int = 0) -> Image.Image:

@@ -150,8 +150,9 @@ def _nodes(
 ) -> tuple[list[onnx.NodeProto], dict[str, Array]]:
     """The nodes from `latents` and the terms `before` to the terms `after`, and their constants.
 
-    Distances come from |z|^2 - 2 z c + |c|^2, about the mean of the codes, where float32 loses
-    least: one matrix product for all M codes.
+    Which codes are near comes from |z|^2 - 2 z c + |c|^2, about the mean of the codes: one matrix
+    product for all M of them.  How near those few are is worked out again from the differences,
+    since float32 leaves nothing of a small distance in that sum.
     """
     size = codes.codes.shape[1]
     centred = (codes.codes - codes.mean).astype(np.float32)
@@ -160,10 +161,12 @@ def _nodes(
         "codes_whitening": codes.whitening.astype(np.float32),
         "codes_twice": np.ascontiguousarray(-2.0 * centred.T),
         "codes_squared": np.square(centred.astype(np.float64)).sum(axis=1).astype(np.float32),
-        "codes_zero": np.zeros((), np.float32),
         "codes_last": np.array([1], np.int64),
         "codes_k": np.array([NEIGHBOURS], np.int64),
-        "codes_root": np.array(np.sqrt(size), np.float32),
+        "codes_first": np.array([0], np.int64),
+        "codes_end": np.array([2], np.int64),
+        "codes_two": np.array(2.0, np.float32),
+        "codes_root": np.array(2.0 * np.sqrt(size), np.float32),
         "codes_weights": weights[:, None].astype(np.float32),
     }
     node = helper.make_node
@@ -177,7 +180,13 @@ def _nodes(
         node("Add", ["codes_product", "codes_squared"], ["codes_partly"]),
         node("Add", ["codes_partly", "codes_z_squared"], ["codes_gaps"]),
         node("TopK", ["codes_gaps", "codes_k"], ["codes_near", "codes_which"], largest=0),
-        node("Max", ["codes_near", "codes_zero"], ["codes_near_squared"]),
+        # [Z, N, K]: twice z less twice each of the nearest
+        node("Gather", ["codes_twice", "codes_which"], ["codes_nearest"], axis=1),
+        node("Transpose", ["codes_z"], ["codes_z_across"], perm=[1, 0]),
+        node("Unsqueeze", ["codes_z_across", "codes_end"], ["codes_z_of_each"]),
+        node("Mul", ["codes_z_of_each", "codes_two"], ["codes_z_twice"]),
+        node("Add", ["codes_z_twice", "codes_nearest"], ["codes_apart"]),
+        node("ReduceSumSquare", ["codes_apart", "codes_first"], ["codes_near_squared"], keepdims=0),
         node("Sqrt", ["codes_near_squared"], ["codes_distances"]),
         node("ReduceMean", ["codes_distances", "codes_last"], ["codes_distance"], keepdims=1),
         node("Div", ["codes_distance", "codes_root"], ["codes_knn"]),

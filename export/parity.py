@@ -71,7 +71,8 @@ def measure(bundle: Bundle, pair: Pair, graphs: Mapping[str, Graph]) -> list[Out
                 pairs = zip(expected(graph, *given), engine.run(name, given), strict=True)
                 for output, (wanted, got) in zip(graph.outputs, pairs, strict=True):
                     key = name, output
-                    errors = np.array(_largest_errors(output, wanted, got))
+                    unit = _unit(pair, output)
+                    errors = np.array(_largest_errors(output, wanted, got, unit))
                     worst[key] = np.maximum(worst.get(key, 0.0), errors)  # keeps a NaN
     finally:
         engine.close()
@@ -118,12 +119,21 @@ def _tolerance(pair: Pair, output: str) -> float:
     return HEAT if output == "heat" else GREY_LEVELS
 
 
-def _largest_errors(output: str, wanted: Array, got: Array) -> tuple[float, float]:
+def _unit(pair: Pair, output: str) -> Array | float:
+    """What errors are measured in: of scaled vectors, as the networks see them."""
+    if pair.scaling is None or output not in ("vectors", "reconstructions"):
+        return 1.0
+    return pair.scaling.scale
+
+
+def _largest_errors(
+    output: str, wanted: Array, got: Array, unit: Array | float = 1.0
+) -> tuple[float, float]:
     """The largest error, absolute and as it is judged."""
     if wanted.shape != got.shape or wanted.dtype != got.dtype:
         return float("nan"), float("nan")
-    exact = wanted.astype(np.float64)
-    error = np.abs(exact - got.astype(np.float64))
+    exact = wanted.astype(np.float64) / unit
+    error = np.abs(exact - got.astype(np.float64) / unit)
     absolute = float(error.max())
     if output == "latents" or wanted.dtype == np.uint8:
         return absolute, absolute

@@ -8,9 +8,12 @@ import numpy.typing as npt
 
 from export.subjects import Subject
 from export.watching import Silent
-from models.datasets import Dataset, load
+from models.config import DataConfig
+from models.datasets import Cut, Dataset, load, load_vectors
 from models.datasets.dataset import Split
 from models.errors import DataError, NoGroups, UnknownName
+from models.training.loop import cut_of
+from serving.bundle import VectorSpec
 
 HELD_OUT: Final = "what training held out"  # how a calibration's source calls it
 
@@ -166,6 +169,8 @@ def read_part(
     """
     own = subject.config.data if subject.config else None
     classes = own.classes if own and own_classes else None
+    if isinstance(subject.spec, VectorSpec):
+        return _read_vectors(subject.spec, path, split, own, classes)
     group = own.group if own and own_groups else None
     crops = own.crops if own and own.crops else crops
     progress = watch.reading(f"reading {path}, {split}")
@@ -188,6 +193,28 @@ def read_part(
         return read_part(subject, path, split, watch, **other | {"own_classes": False})
     except NoGroups:
         return read_part(subject, path, split, watch, **other | {"own_groups": False})
+    except DataError as error:
+        return None, str(error)
+
+
+def _read_vectors(
+    spec: VectorSpec,
+    path: str,
+    split: Split,
+    own: DataConfig | None,
+    classes: tuple[str, ...] | None,
+) -> tuple[Dataset | None, str]:
+    """As `read_part`: a table in the columns of the model."""
+    cut = Cut() if own is None else cut_of(own)
+    try:
+        data = load_vectors(path, split=split, classes=classes, cut=cut, columns=spec.columns)
+        if (width := data.images.shape[1]) != spec.size:
+            raise DataError(f"{path} has vectors of {width}, the model takes {spec.size}")
+        return data, ""
+    except UnknownName as error:
+        if error.kind != "class":
+            raise
+        return _read_vectors(spec, path, split, own, None)
     except DataError as error:
         return None, str(error)
 

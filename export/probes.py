@@ -43,6 +43,8 @@ def items(pair: Pair, rows: int, *, seed: int = 0) -> Array:
         noise: Array = rng.integers(0, 256, samples.shape, dtype=np.uint8)
     else:
         noise = rng.standard_normal(samples.shape).astype(np.float32)
+        if pair.scaling is not None:
+            noise = noise * pair.scaling.scale + pair.scaling.shift
     both = samples.copy()
     both[1::2] = noise[1::2]
     return both

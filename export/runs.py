@@ -3,13 +3,15 @@
 import os
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from export.graphs import Pair
+from models.datasets.scaling import Scaling
 from models.training.checkpoint import TrainedPair
-from serving.bundle import VERSION
+from serving.bundle import VERSION, VectorSpec
+from serving.images import ImageSpec
 
 ASSIGNED: Final = re.compile(r"(?P<key>-*[A-Za-z][\w.-]*)=(?P<value>.*)", re.DOTALL)
 
@@ -27,7 +29,30 @@ def pair_of(trained: TrainedPair) -> Pair:
         prior=model.prior,
         categorical=model.categorical,
         classes=model.classes,
+        columns=tuple(trained.found.get("columns", ())),
+        scaling=scaling_of(trained.found),
+        judge=trained.judge,
     )
+
+
+def scaling_of(found: Mapping[str, Any]) -> Scaling | None:
+    """How the networks of a run see vectors, by what the run has found."""
+    return Scaling.of_dict(found["scaling"]) if "scaling" in found else None
+
+
+def spec_of(trained: TrainedPair) -> ImageSpec | VectorSpec:
+    """What a run's pair takes, as its bundle says it."""
+    pair = pair_of(trained)
+    if pair.is_image:
+        height, width, channels = pair.shape
+        return ImageSpec(height=height, width=width, channels=channels, **preprocess_of(trained))
+    return vector_spec(pair)
+
+
+def vector_spec(pair: Pair) -> VectorSpec:
+    """What a pair of vectors takes."""
+    scale = None if pair.scaling is None else pair.scaling.scale
+    return VectorSpec(size=pair.shape[0], columns=pair.columns, scale=scale)
 
 
 def preprocess_of(trained: TrainedPair) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 Json = Mapping[str, Any]
 Row = tuple[str, ...]
 
-BASELINES: Final = {"pca_l2": "PCA, l2", "isolation_forest": "isolation forest on pixels"}
+BASELINES: Final = {"pca_l2": "PCA, l2", "isolation_forest": "isolation forest"}
 
 
 class Section(NamedTuple):
@@ -20,7 +20,8 @@ class Section(NamedTuple):
 def sections(figures: Json) -> Iterator[Section]:
     """The figures in words, in the order of interest; what was not measured is not there."""
     data = figures["data"]
-    yield _reconstruction(figures["reconstruction"], data["test"])
+    items = data.get("items", "images")
+    yield _reconstruction(figures["reconstruction"], data["test"], items)
     if "one_nn" in figures:
         yield _neighbours(figures["one_nn"])
     yield _codes(figures["codes"])
@@ -28,14 +29,14 @@ def sections(figures: Json) -> Iterator[Section]:
         yield _cycle(figures["cycle"])
     if "anomaly" in figures:
         found = figures["anomaly"]
-        yield _detection(found, f"images of {data['name']} against", f"of {found['against']}")
+        yield _detection(found, f"{items} of {data['name']} against", f"of {found['against']}")
     if "one_class" in figures:
         found = figures["one_class"]
-        yield _detection(found, f"images of {', '.join(found['classes'])} against", "of the rest")
+        yield _detection(found, f"{items} of {', '.join(found['classes'])} against", "of the rest")
     if "frames" in figures:
         yield from _frames(figures["frames"])
     if "calibration" in figures:
-        yield _flagged(figures["calibration"])
+        yield _flagged(figures["calibration"], items)
     if "samples" in figures:
         yield _samples(figures["samples"], figures["seed"])
     for space in figures.get("likeness", {}).get("spaces", ()):
@@ -44,8 +45,9 @@ def sections(figures: Json) -> Iterator[Section]:
         yield _morphs(figures["morphs"])
 
 
-def _reconstruction(found: Json, count: int) -> Section:
-    rows: list[Row] = [("mean absolute error, of 1", f"{found['l1']:.4f}")]
+def _reconstruction(found: Json, count: int, items: str) -> Section:
+    whole = ", of 1" if items == "images" else ""
+    rows: list[Row] = [(f"mean absolute error{whole}", f"{found['l1']:.4f}")]
     if "trained_on" in found:
         seen = found["trained_on"]
         rows.append((f"the same of {seen['count']:,} images trained on", f"{seen['l1']:.4f}"))
@@ -61,7 +63,7 @@ def _reconstruction(found: Json, count: int) -> Section:
             rows.append((f"{name}, own / another image's", f"{pca['own_to_other']:.4f}"))
         if "ssim" in pca:
             rows.append((f"{name}, SSIM", f"{pca['ssim']:.4f}"))
-    return Section(f"Reconstruction of {count:,} images", rows)
+    return Section(f"Reconstruction of {count:,} {items}", rows)
 
 
 def _neighbours(found: Json) -> Section:
@@ -173,12 +175,12 @@ def _frames(found: Json) -> Iterator[Section]:
         yield Section(title, rows, ("", "normal", "others"))
 
 
-def _flagged(found: Json) -> Section:
+def _flagged(found: Json, items: str) -> Section:
     rows: list[Row] = [
         (f"asked {float(rate):.0%}", f"{share:.2%}") for rate, share in found["shares"].items()
     ]
     return Section(
-        f"Share of {found['images']:,} normal images flagged by {found['term']}, "
+        f"Share of {found['images']:,} normal {items} flagged by {found['term']}, "
         f"calibrated with {found['count']:,}",
         rows,
     )

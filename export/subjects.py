@@ -15,7 +15,7 @@ from torch import nn
 
 from export import graphs, parity, trained_on
 from export.errors import BadData
-from export.runs import pair_of, preprocess_of
+from export.runs import pair_of, spec_of
 from export.watching import Silent
 from models import networks
 from models.config import Config
@@ -23,7 +23,7 @@ from models.errors import ModelError
 from models.networks.labelled import told
 from models.training.checkpoint import load_pair, read_config
 from serving import bundle, labels
-from serving.bundle import MANIFEST, Bundle, Prior
+from serving.bundle import MANIFEST, Bundle, Prior, VectorSpec
 from serving.engine import Engine
 from serving.images import ImageSpec
 
@@ -43,7 +43,7 @@ class Subject:
     title: str  # how the report calls it
     path: Path
     device: str
-    spec: ImageSpec
+    spec: ImageSpec | VectorSpec
     latent: int  # Z
     prior: Prior
     categorical: int  # of Z; 0 but for a mixed prior
@@ -55,6 +55,21 @@ class Subject:
     answer: Callable[[str, Array], Sequence[Array]]  # graph, some rows -> its outputs
     opened: Bundle | None = None
     pair: graphs.Pair | None = None  # the networks themselves, of a run
+
+    @property
+    def image(self) -> ImageSpec | None:
+        """What is done with images; None where it takes vectors."""
+        return self.spec if isinstance(self.spec, ImageSpec) else None
+
+    @property
+    def of_images(self) -> bool:
+        """Whether it takes images, not vectors."""
+        return self.image is not None
+
+    def seen(self, items: Array) -> Array:
+        """Items as baselines see them: images as they are, vectors on the networks' scale."""
+        scale = self.spec.scale if isinstance(self.spec, VectorSpec) else None
+        return items if scale is None else items / scale
 
     def run(
         self, graph: str, rows: Array, *, outputs: int | None = None, watch: Silent
@@ -80,7 +95,7 @@ def open_subject(path: Path) -> Subject:
     """The run or the bundle at `path`.
 
     Raises:
-        BadData: there is neither, or it takes vectors.
+        BadData: there is neither.
         BundleError, RunError: it is one, and cannot be opened.
     """
     if (path / MANIFEST).exists():
@@ -92,18 +107,15 @@ def open_subject(path: Path) -> Subject:
 
 def _run(path: Path) -> Subject:
     config, found = read_config(path)
-    if config.model.image is None:
-        raise BadData(f"{path} takes vectors: only models of images can be measured so far")
     trained = load_pair(path)
     pair = pair_of(trained)
     built = graphs.build(pair)
-    height, width, channels = config.model.image
     return Subject(
         kind="run",
         title=f"{path}, step {trained.step}",
         path=path,
         device="cpu",
-        spec=ImageSpec(height=height, width=width, channels=channels, **preprocess_of(trained)),
+        spec=spec_of(trained),
         latent=pair.latent,
         prior=pair.prior,
         categorical=pair.categorical,
@@ -122,8 +134,8 @@ def _run(path: Path) -> Subject:
 def _bundle(path: Path) -> Subject:
     opened = bundle.read(path)
     manifest = opened.manifest
-    if manifest.image is None:
-        raise BadData(f"{path} takes vectors: only models of images can be measured so far")
+    spec = manifest.image or manifest.vector
+    assert spec is not None  # the manifest was checked
     engine = Engine(opened)
     training = manifest.extra.get("training") or {}
     return Subject(
@@ -131,7 +143,7 @@ def _bundle(path: Path) -> Subject:
         title=f"{manifest.name}, version {manifest.version}",
         path=path,
         device=engine.device,
-        spec=manifest.image,
+        spec=spec,
         latent=manifest.latent.size,
         prior=manifest.latent.prior,
         categorical=manifest.latent.categorical,

@@ -17,6 +17,12 @@ def text(figures: Json) -> str:
     return "\n".join(lines)
 
 
+def _unit(data: Json) -> str:
+    if data.get("items") == "vectors":
+        return "the column's scale, over all columns"
+    return "255 over all pixels and channels"
+
+
 def _table(section: Section, width: int) -> Iterator[str]:
     if not any(section.heads):
         yield section.title
@@ -34,7 +40,7 @@ def markdown(figures: Json) -> Iterator[str]:
     data, subject = figures["data"], figures["subject"]
     yield (
         f"Measured on {data['name']} by `biject evaluate`, on the {subject['device']}.  "
-        "Mean absolute error is mean |x - G(E(x))| / 255 over all pixels and channels."
+        f"Mean absolute error is mean |x - G(E(x))| / {_unit(data)}."
     )
     for section in sections(figures):
         yield from ("", f"**{section.title}**", "", f"| {' | '.join(section.heads)} |")

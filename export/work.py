@@ -32,6 +32,11 @@ class Work:
         watch.say(f"reconstructing {len(self.test):,} images")
         self.codes, self.rebuilt = subject.run("reconstruct", self.test.images, watch=watch)
 
+    @property
+    def items(self) -> str:
+        """What is measured, in a word."""
+        return "images" if self.subject.of_images else "vectors"
+
     def rng(self) -> np.random.Generator:
         """A fresh generator of the evaluation's seed."""
         return np.random.Generator(np.random.Philox(key=self.seed))
@@ -90,7 +95,8 @@ class Work:
             return None
         known = self.references(self.train)
         self.watch.say(f"fitting PCA to {len(known):,} images")
-        return pca.fit(known.images, size=self.subject.latent, seed=self.seed)
+        seen = self.subject.seen(known.images)
+        return pca.fit(seen, size=self.subject.latent, seed=self.seed)
 
     @cached_property
     def judge(self) -> classifier.Classifier | None:

@@ -14,6 +14,7 @@ from models.errors import BadConfig, UnknownName
 Prior = Literal["normal", "uniform"]
 Minibatch = Literal["none", "std", "kernel"]
 Upsampling = Literal["transposed", "nearest", "bilinear"]
+Scales = Literal["auto", "none", "standard", "range"]
 Optimiser = Literal["adam", "rmsprop", "adamax"]
 STOCHASTIC: Final = ("ali", "vaegan")  # pairings whose E is a Gaussian
 _T = TypeVar("_T")
@@ -23,7 +24,7 @@ _T = TypeVar("_T")
 class DataConfig:
     """Which data, and how its images are brought to the model's size."""
 
-    path: str = "digits"  # a folder, .zip, .npz, idx file or folder, `digits`, `toy:NAME`
+    path: str = "digits"  # a folder, .zip, .npz, .csv, idx, `digits`, `toy:NAME`
     classes: tuple[str, ...] | None = None  # None: all of them
     limit: int | None = None  # at most so many images
     holdout: float = 0.1  # share that is never trained on
@@ -32,6 +33,11 @@ class DataConfig:
     crops: int = 0  # of each image so many random parts of the model's size; 0: the whole, fitted
     fit: Literal["stretch", "pad", "crop"] = "stretch"
     background: int = 255  # grey level around a padded image
+    label: str = ""  # of a table: the column that names each row's class
+    drop: tuple[str, ...] = ()  # columns of a table that are left out
+    scaling: Scales = "auto"  # of vectors; auto: standard, of a toy density none
+    test: float = 0.0  # share of a table without a test part that is one
+    split: int = 0  # seed of that division
     licence: str = ""  # of the data; written into the model's card
 
     def __post_init__(self) -> None:
@@ -40,6 +46,8 @@ class DataConfig:
         _require(self.crops >= 0, "data.crops must be 0 (whole images) or more")
         _require(not (self.crops and self.group), "data.crops keeps each image's parts on one side")
         _require(0 <= self.background <= 255, "data.background must be in 0..255")
+        _require(0 <= self.test < 1, f"data.test must be in [0, 1), got {self.test}")
+        _require(0 <= self.split < 2**63, "data.split must be in 0 .. 2^63 - 1")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -149,6 +157,9 @@ class Config:
         for name in ("group", "flip", "crops"):
             asked = self.model.vector is not None and getattr(self.data, name)
             _require(not asked, f"data.{name} is for images, not for vectors")
+        for name in ("label", "drop", "test", "split"):
+            asked = self.model.image is not None and getattr(self.data, name)
+            _require(not asked, f"data.{name} is for vectors, not for images")
 
     @classmethod
     def read(cls, path: Path, overrides: Sequence[str] = ()) -> Self:

@@ -89,6 +89,16 @@ class Fields:
         numbers.flags.writeable = False
         return numbers
 
+    def positive(self, key: str, count: int) -> npt.NDArray[np.float32]:
+        """A list of `count` finite numbers above 0, as an array."""
+        try:
+            numbers = np.array(self.list(key), dtype=np.float32)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise self._wrong(key, f"{count} numbers") from error
+        if numbers.shape != (count,) or not np.isfinite(numbers).all() or not (numbers > 0).all():
+            raise self._wrong(key, f"{count} finite numbers above 0")
+        return numbers
+
     def mapping(self, key: str) -> Mapping[str, Any]:
         """An object."""
         value = self[key]

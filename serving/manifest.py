@@ -39,17 +39,27 @@ class VectorSpec:
 
     size: int  # D
     columns: tuple[str, ...] = ()  # their names: D of them, or none
+    # What one unit of a residual is in each column, [D]; None: 1 in all of them.
+    scale: npt.NDArray[np.float32] | None = field(default=None, compare=False)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one vector."""
+        return (self.size,)
 
     @classmethod
     def parse(cls, value: object, where: str) -> Self:
-        fields = Fields(value, where, only=("size", "columns"))
+        fields = Fields(value, where, only=("size", "columns", "scale"))
         size, columns = fields.count("size"), tuple(fields.list("columns", []))
         if columns and (len(columns) != size or not all(isinstance(c, str) for c in columns)):
             raise BundleError(f"{where}.columns must be {size} names, got {len(columns)} values")
-        return cls(size=size, columns=columns)
+        scale = fields.positive("scale", size) if "scale" in fields else None
+        return cls(size=size, columns=columns, scale=scale)
 
     def to_dict(self) -> Json:
-        return {"size": self.size, **({"columns": list(self.columns)} if self.columns else {})}
+        columns = {"columns": list(self.columns)} if self.columns else {}
+        scale = {} if self.scale is None else {"scale": self.scale.tolist()}
+        return {"size": self.size, **columns, **scale}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -197,6 +207,14 @@ class Manifest:
         if self.vector is not None:
             return "float32", (self.vector.size,)
         raise BundleError("image is missing, and vector too")
+
+    @property
+    def unit(self) -> npt.NDArray[np.float32] | float:
+        """What a residual x - r is divided by: grey levels, or the scale of each column."""
+        if self.image is not None:
+            return 255.0
+        scale = None if self.vector is None else self.vector.scale
+        return 1.0 if scale is None else scale
 
     def to_dict(self) -> Json:
         """The JSON value that `parse` reads as this manifest."""

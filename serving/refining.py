@@ -9,10 +9,13 @@ import numpy as np
 
 from serving.results import Array, Floats, Reconstructed, Runner
 
+Unit = Floats | float  # of a residual: Manifest.unit
 _HEAVY: Final = 256 * 1024  # bytes of numpy work that take longer than a change of threads
 
 
-async def refined(runner: Runner, items: Array, first: Reconstructed, refine: int) -> Reconstructed:
+async def refined(
+    runner: Runner, items: Array, first: Reconstructed, refine: int, unit: Unit
+) -> Reconstructed:
     """The best of `first` and `refine` steps from there.
 
     Step k goes to z_k = z_{k-1} + E(x) - E(G(z_{k-1})), from z_0 = E(x).  Nothing makes it
@@ -28,17 +31,19 @@ async def refined(runner: Runner, items: Array, first: Reconstructed, refine: in
         z = np.where(np.isfinite(moved).all(axis=1, keepdims=True), moved, z)  # lost ones stay
         answer = await runner.run("decode", z)
         made, usage = answer.outputs[0], usage.plus(back).plus(answer)
-        current = await aside(items.nbytes, functools.partial(mean_difference, items, made))
+        work = functools.partial(mean_difference, items, made, unit)
+        current = await aside(items.nbytes, work)
         better = current < l1
         best[better], latents[better], l1[better] = made[better], z[better], current[better]
         steps[better] = step
     return Reconstructed(items=best, latents=latents, l1=l1, usage=usage, steps=steps)
 
 
-def mean_difference(items: Array, made: Array) -> Floats:
-    """Mean |x - r| of each row; uint8 rows in units of 255."""
-    unit = 255.0 if items.dtype == np.uint8 else 1.0
+def mean_difference(items: Array, made: Array, unit: Unit) -> Floats:
+    """Mean |x - r| / unit of each row; a unit for each column goes with vectors alone."""
     difference = np.abs(items.astype(np.float32) - made.astype(np.float32))
+    if isinstance(unit, np.ndarray):
+        difference, unit = difference / unit, 1.0
     l1: Floats = difference.reshape(len(items), -1).mean(axis=1, dtype=np.float64) / unit
     return l1.astype(np.float32)
 

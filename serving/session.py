@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
+import numpy as np
 
-from serving import files, labels
-from serving.bundle import MANIFEST, Manifest
+from serving import files, labels, tables
+from serving.bundle import MANIFEST, Manifest, VectorSpec
 from serving.cores import usable_cores
 from serving.engine import Device
-from serving.errors import BundleError, DeviceError, InputError, ServingError
+from serving.errors import BundleError, DeviceError, InputError, ServingError, Unprocessable
 from serving.files import Figures, WrongOutput
 from serving.inputs import Input, Reading, at_own_size, fitted, listed, read
 from serving.local import LocalPair, open_bundle
@@ -75,6 +76,34 @@ class Source:
         return f"{one.path}: {found}" if isinstance(found, str) else found
 
 
+class Rows:
+    """The rows of tables, block by block: float32 [n, D]."""
+
+    def __init__(self, ref: str, spec: VectorSpec, paths: Sequence[Path]) -> None:
+        """Read them all.  Wrong, if one is no table, or its columns are not the model's."""
+        blocks = []
+        for path in paths:
+            if not tables.is_table(path):
+                known = ", ".join(tables.SUFFIXES)
+                raise Wrong(f"{path}: {ref} takes vectors, in files that end in {known}")
+            try:
+                blocks.append(tables.read(path).rows_of(spec.columns, spec.size))
+            except Unprocessable as error:
+                raise Wrong(error.detail) from error
+        self._rows = np.concatenate(blocks)
+        # rows count from 1, as images count files
+        self.names = [
+            f"{path}:{row}"
+            for path, block in zip(paths, blocks, strict=True)
+            for row in range(1, len(block) + 1)
+        ]
+
+    def __iter__(self) -> Iterator[Array]:
+        """Block after block."""
+        for start in range(0, len(self._rows), _BLOCK):
+            yield self._rows[start : start + _BLOCK]
+
+
 class Session:
     """One command's bundle and where its results go."""
 
@@ -96,16 +125,20 @@ class Session:
         except ServingError as error:
             raise Wrong(f"--label: {error.detail}") from error
 
-    def source(self, paths: Sequence[Path]) -> Source:
-        """The images in these files and folders.  Wrong if there are none to read."""
+    def source(self, paths: Sequence[Path]) -> "Source | Rows":
+        """The images in these files and folders, or the rows of these tables.
+
+        Wrong if there are none to read.
+        """
         if self.manifest.image is None:
-            raise Wrong(f"{self.ref} takes vectors, not images: ask it over HTTP")
+            assert self.manifest.vector is not None  # the manifest was checked
+            return Rows(self.ref, self.manifest.vector, paths)
         return _some(Source(fitted(self.manifest.image), paths), paths)
 
     def frames(self, paths: Sequence[Path]) -> Source:
-        """The same at their own sizes."""
+        """Images at their own sizes."""
         if self.manifest.image is None:
-            raise Wrong(f"{self.ref} takes vectors, not images: ask it over HTTP")
+            raise Wrong(f"{self.ref} takes vectors, not images: there is nothing to cut")
         reading = at_own_size(self.manifest.image.channels)
         return _some(Source(reading, paths, block=_FEW), paths)
 
@@ -130,7 +163,8 @@ class Session:
         if as_json:
             click.echo(figures.to_json(), nl=False)
         elif out is not None:
-            click.echo(f"{out}: {figures.name} of {len(figures.main)} images")
+            items = "images" if self.manifest.vector is None else "vectors"
+            click.echo(f"{out}: {figures.name} of {len(figures.main)} {items}")
 
     def draw(
         self,

@@ -79,14 +79,16 @@ async def decode(runner: Runner, latents: Floats) -> Made:
     return Made(items=answer.outputs[0], usage=NOTHING.plus(answer))
 
 
-async def reconstruct(runner: Runner, items: Array, *, refine: int = 0) -> Reconstructed:
+async def reconstruct(
+    runner: Runner, manifest: Manifest, items: Array, *, refine: int = 0
+) -> Reconstructed:
     """G(E(x)), both networks in one pass; with `refine` the best of that many steps from there."""
     answer = await runner.run("reconstruct", items)
     codes, made = answer.outputs[:2]
     usage = NOTHING.plus(answer)
-    l1 = await aside(items.nbytes, lambda: mean_difference(items, made))
+    l1 = await aside(items.nbytes, lambda: mean_difference(items, made, manifest.unit))
     best = Reconstructed(items=made, latents=codes, l1=l1, usage=usage)
-    return await refined(runner, items, best, refine) if refine else best
+    return await refined(runner, items, best, refine, manifest.unit) if refine else best
 
 
 async def score(
@@ -244,7 +246,7 @@ async def complete(
         case "decode":
             return await decode(runner, rows)
         case "reconstruct":
-            return await reconstruct(runner, rows, **own)
+            return await reconstruct(runner, prepared.manifest, rows, **own)
         case "score":
             return await score(runner, prepared.manifest, rows, **own)
         case _:
@@ -302,7 +304,7 @@ async def _waypoints(
     frames, residuals = values["frames"], None
     start: Encoded | Reconstructed
     if values["exact"]:
-        start = await reconstruct(runner, items)
+        start = await reconstruct(runner, manifest, items)
         residuals = Residuals.of(items, start.items, frames)
     else:
         start = await encode(runner, items)

@@ -3,18 +3,21 @@
 A folder of images (sub-folders are classes; `train/`, `test/` and the MVTec layout are known),
 a .zip of one, an .npz with `images` or `train_images`, an idx file or a folder of them (the MNIST
 layout), `digits`, or a density: `toy:NAME`, as toy.py has them.  Images come out as uint8
-[N, H, W, C] at the model's size, brought there by `serving.images`, which serves them too.
+[N, H, W, C] at the model's size, brought there by `serving.images`, which serves them too.  Vectors
+come out as float32 [N, D]: of a density, a CSV with a header, or an .npz with `vectors`, read by
+`serving.tables`, as the command line reads them.
 """
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from models.datasets import archive, builtin, folder, frames, idx, toy
+from models.datasets import archive, builtin, folder, frames, idx, table, toy
 from models.datasets.dataset import Dataset, Progress, Skipped, Split, Wanted, silent
+from models.datasets.table import WHOLE, Cut
 from models.errors import DataError, NoGroups, UnknownName
 from serving.images import ImageSpec
 
-__all__ = ["Dataset", "Skipped", "load", "load_vectors"]
+__all__ = ["Cut", "Dataset", "Skipped", "load", "load_vectors"]
 
 
 def load(
@@ -56,14 +59,36 @@ def load(
     return read(path, spec, wanted, progress)
 
 
-def load_vectors(path: str, size: int, *, limit: int | None = None) -> Dataset:
-    """Vectors float32 [N, D] of a toy density.  Raises DataError if D is not `size`."""
-    if not path.startswith(toy.PREFIX):
-        raise DataError(f"vector models train on {toy.PREFIX}NAME so far, not on {path!r}")
-    data = toy.load(path.removeprefix(toy.PREFIX))
-    if data.images.shape[1] != size:
-        raise DataError(f"{path} has vectors of {data.images.shape[1]}, the model takes {size}")
-    return data.limited(limit)
+def load_vectors(
+    path: str,
+    *,
+    split: Split = "train",
+    limit: int | None = None,
+    classes: Sequence[str] | None = None,
+    cut: Cut = WHOLE,
+    columns: Sequence[str] | None = None,
+) -> Dataset:
+    """Vectors float32 [N, D] of a toy density or a table, with labels where it has them.
+
+    Args:
+        cut: How a table is divided, which column names classes, and which are left out.
+        columns: Those of a model that is there already; None: found in the rows wanted.
+    Raises:
+        DataError: nothing there, no such part, or a cell that is no number.
+        UnknownName: no such class.
+    """
+    if path.startswith(toy.PREFIX):
+        if split == "test":
+            raise DataError(f"{path} has no test part")
+        return toy.load(path.removeprefix(toy.PREFIX)).limited(limit)
+    place = Path(path)
+    if not place.exists():
+        raise DataError(f"no data at {path!r}: neither a path nor toy:ring, toy:grid")
+    if not table.is_table(place):
+        known = (".csv", ".csv.gz", ".npz", *table.KNOWN)
+        raise UnknownName("format of vectors", place.suffix or place.name, known)
+    only = None if classes is None else tuple(classes)
+    return table.load(path, Wanted(split=split, classes=only, limit=limit), cut, columns)
 
 
 def _reader(path: str) -> Callable[[str, ImageSpec, Wanted, Progress], Dataset]:

@@ -15,9 +15,10 @@ from models.errors import DataError, NoGroups
 from serving.errors import ServingError
 from serving.images import ImageSpec, fit_array
 
-KEYS: dict[Split, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "train": (("images", "train_images"), ("labels", "train_labels", "label", "train_label")),
-    "test": (("test_images",), ("test_labels", "test_label")),
+KEYS: dict[Split, tuple[str, ...]] = {"train": ("images", "train_images"), "test": ("test_images",)}
+LABELS: dict[Split, tuple[str, ...]] = {
+    "train": ("labels", "train_labels", "label", "train_label", "y"),
+    "test": ("test_labels", "test_label"),
 }
 
 
@@ -67,7 +68,7 @@ def load_npz(path: str, spec: ImageSpec, wanted: Wanted, progress: Progress) -> 
     """The arrays `images` or `train_images` ([N, H, W] or [N, H, W, C] uint8) of an .npz."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            image_keys, label_keys = KEYS[wanted.split]
+            image_keys, label_keys = KEYS[wanted.split], LABELS[wanted.split]
             key = next((k for k in image_keys if k in arrays), None)
             if key is None:
                 names = " or ".join(image_keys)

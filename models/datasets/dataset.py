@@ -73,6 +73,7 @@ class Dataset:
     classes: tuple[str, ...] = ()
     groups: Groups | None = None
     skipped: tuple[Skipped, ...] = field(default=())
+    columns: tuple[str, ...] = ()  # names of a vector's D numbers, where they have some
 
     def __len__(self) -> int:
         return len(self.images)
@@ -119,9 +120,14 @@ class Dataset:
 
         The chance that any of a million items is taken for one of another million is 1 in 10^7.
         """
-        rows = np.ascontiguousarray(self.images)
-        digests = b"".join(blake2b(row.data, digest_size=8).digest() for row in rows)
-        return np.sort(np.frombuffer(digests, "<u8").astype(np.uint64))
+        return np.sort(fingerprints(self.images))
+
+
+def fingerprints(items: NDArray[Any]) -> NDArray[np.uint64]:
+    """An 8-byte hash of each of N items, in their order."""
+    rows = np.ascontiguousarray(items)
+    digests = b"".join(blake2b(row.data, digest_size=8).digest() for row in rows)
+    return np.frombuffer(digests, "<u8").astype(np.uint64)
 
 
 def _spread(count: int, limit: int | None) -> Indices:

@@ -21,7 +21,7 @@ class LinearPair:
     """An encoder and a decoder of `size` numbers per image, fitted to images of one shape."""
 
     fitted: PCA
-    shape: tuple[int, ...]  # of one image
+    shape: tuple[int, ...]  # of one image, or of a vector
 
     @property
     def size(self) -> int:
@@ -34,7 +34,13 @@ class LinearPair:
         return np.concatenate(parts)
 
     def decode(self, codes: npt.NDArray[np.float32]) -> Images:
-        """Codes [N, size] to images uint8 [N, ...]: rounded and clipped, as a client gets them."""
+        """Codes [N, size] to images uint8 [N, ...]: rounded and clipped, as a client gets them.
+
+        Codes of vectors come back as float32 [N, D].
+        """
+        if len(self.shape) == 1:
+            vectors: Images = self.fitted.inverse_transform(codes)
+            return vectors
         images = np.empty((len(codes), *self.shape), np.uint8)
         for i in _starts(codes):
             flat = self.fitted.inverse_transform(codes[i : i + ROWS]) * 255.0
@@ -44,6 +50,8 @@ class LinearPair:
 
 def fit(images: Images, *, size: int, seed: int = 0) -> LinearPair:
     """PCA of images uint8 [N, ...] with `size` components, fewer where N or the pixels are.
+
+    Vectors float32 [N, D] are taken as they are.
 
     Exact up to 4,096 numbers per image; above that by the randomised method of Halko et al. 2011,
     arXiv:0909.4061, with `seed`.
@@ -63,4 +71,6 @@ def _starts(rows: npt.NDArray[Any]) -> range:
 
 
 def _flat(images: Images) -> npt.NDArray[np.float32]:
+    if images.ndim == 2:
+        return images.astype(np.float32)
     return images.reshape(len(images), -1).astype(np.float32) / np.float32(255.0)

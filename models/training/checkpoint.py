@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from models import networks
 from models.config import Config
 from models.errors import ModelError, RunError
-from models.training.step import Trainer
+from models.pairings.judge import Judge, judge_among
+from models.training.step import Trainer, critics_of
 
 PARTIAL = ".partial"
 
@@ -38,6 +39,7 @@ class TrainedPair:
     step: int
     seconds: float  # of training
     found: Mapping[str, Any]  # what the run says of its data, device and command
+    judge: Judge | None = None  # the critic that judges items, with its latest weights
 
 
 def save(run: Path, trainer: Trainer, *, seconds: float) -> Path:
@@ -116,10 +118,14 @@ def restore(run: Path, trainer: Trainer) -> float:
         ) from error
 
 
-def load_pair(run: Path) -> TrainedPair:
+def load_pair(run: Path, *, judged: bool = False) -> TrainedPair:
     """E and G of a run's latest checkpoint, averaged weights, ready to export.
 
-    Raises RunError when `run` is no run or has no whole checkpoint.
+    Args:
+        judged: With the critic that judges items.
+    Raises:
+        RunError: `run` is no run or has no whole checkpoint.
+        BadConfig: no critic of it judges items.
     """
     config, found = read_config(run)
     folder = latest(run)
@@ -129,6 +135,11 @@ def load_pair(run: Path) -> TrainedPair:
     _fill(encoder, "ema.encoder", weights, folder)
     _fill(generator, "ema.generator", weights, folder)
     state = _state(folder, torch.device("cpu"))
+    judge = None
+    if judged:
+        critics = critics_of(config)
+        judge = judge_among(critics, config.model)
+        _fill(critics, "critics", weights, folder)
     return TrainedPair(
         encoder=encoder.requires_grad_(False).eval(),
         generator=generator.requires_grad_(False).eval(),
@@ -136,6 +147,7 @@ def load_pair(run: Path) -> TrainedPair:
         step=state["step"],
         seconds=state["seconds"],
         found=found,
+        judge=judge,
     )
 
 

@@ -5,16 +5,17 @@ import math
 import platform
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from models.config import Config
-from models.datasets import Dataset, load, load_vectors
+from models.config import Config, DataConfig
+from models.datasets import Cut, Dataset, load, load_vectors, toy
 from models.datasets.dataset import Progress, silent
+from models.datasets.scaling import Scaling
 from models.errors import BadConfig, DataError, Diverged, RunError
 from models.networks.labelled import told
 from models.pairings.terms import Losses
@@ -58,7 +59,7 @@ def read_data(config: Config, progress: Progress = silent) -> Dataset:
     """The training part of a config's data, held-out items included."""
     data = config.data
     if config.model.vector is not None:
-        return load_vectors(data.path, config.model.vector, limit=data.limit)
+        return _read_vectors(config, config.model.vector)
     return load(
         data.path,
         image_spec(config),
@@ -68,6 +69,29 @@ def read_data(config: Config, progress: Progress = silent) -> Dataset:
         crops=data.crops,
         progress=progress,
     )
+
+
+def _read_vectors(config: Config, size: int) -> Dataset:
+    data = config.data
+    found = load_vectors(data.path, limit=data.limit, classes=data.classes, cut=cut_of(data))
+    if (width := found.images.shape[1]) != size:
+        raise DataError(f"{data.path} has vectors of {width}, the model takes {size}: model.vector")
+    return found
+
+
+def cut_of(data: DataConfig) -> Cut:
+    """How a config divides a table."""
+    return Cut(label=data.label, drop=data.drop, test=data.test, seed=data.split)
+
+
+def fit_scaling(config: Config, kept: Dataset) -> Scaling | None:
+    """How the vectors that are trained on are scaled; None for images and where they are not."""
+    if config.model.vector is None:
+        return None
+    kind = config.data.scaling
+    if kind == "auto":
+        kind = "none" if config.data.path.startswith(toy.PREFIX) else "standard"
+    return Scaling.fitted(kept.images, kind)
 
 
 def pick_device(name: str) -> torch.device:
@@ -104,6 +128,12 @@ class Run:
             raise DataError(f"{config.data.path} leaves {len(kept)} items to train on")
         self.trainer = Trainer(config, device, workers)
         self.config = self.trainer.config
+        self.hashes = kept.hashes()
+        scaling = fit_scaling(config, kept)
+        if scaling is not None:
+            kept, held_out = (
+                replace(part, images=scaling(part.images)) for part in (kept, held_out)
+            )
         self.batches = Batches(
             kept,
             batch=config.train.batch,
@@ -114,7 +144,6 @@ class Run:
         )
         workers.check_batch(self.batches.batch)
         watched = held_out if len(held_out) >= pictures.PAIRS else kept
-        self.hashes = kept.hashes()
         shown = Batches(watched, batch=512, seed=config.train.seed, device=device)
         self.watched, self.watched_labels = shown.at(0), shown.labels_at(0)
         self.seconds = 0.0  # of training so far
@@ -125,6 +154,8 @@ class Run:
             "classes": list(data.classes),
             "skipped": [{"name": s.name, "reason": s.reason} for s in data.skipped],
             "fingerprint": data.fingerprint(),
+            **({"columns": list(data.columns)} if data.columns else {}),
+            **({"scaling": scaling.to_dict()} if scaling is not None else {}),
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),
             "torch": torch.__version__,
             "workers": workers.count,

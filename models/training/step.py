@@ -260,6 +260,14 @@ class Trainer:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=bf16)
 
 
+def critics_of(config: Config) -> nn.ModuleDict:
+    """The critics of a config's game, with fresh weights."""
+    config = choices.resolve(config)
+    head = objectives.build(config).head
+    pairing = pairings.build(config, regularisers.parse(config.regularisers), head)
+    return pairing.build_critics(config.model)
+
+
 def _placed(network: _Network, device: torch.device) -> _Network:
     """`network` on the device, in place; NHWC in memory is a fifth faster on a CPU."""
     # torch's annotations lack memory_format

@@ -28,7 +28,7 @@ def config(*overrides: str) -> Config:
 
 
 def batches(seed: int) -> Batches:
-    return Batches(load_vectors("toy:ring", 2, limit=64), batch=16, seed=seed, device=CPU)
+    return Batches(load_vectors("toy:ring", limit=64), batch=16, seed=seed, device=CPU)
 
 
 def weights(network: torch.nn.Module, place: int) -> dict[str, Tensor]:

@@ -7,6 +7,8 @@ import numpy as np
 import onnx
 import pytest
 from click.testing import CliRunner, Result
+from onnx import TensorProto, helper, numpy_helper
+from onnxruntime import InferenceSession
 from sklearn.covariance import LedoitWolf
 from sklearn.neighbors import NearestNeighbors
 
@@ -162,3 +164,30 @@ def test_graphs_that_answer_otherwise_are_refused(
     assert "score's terms by" in result.stderr
     assert not (tmp_path / "bars").exists()
     assert calibration.kept_codes(300) == 100
+
+
+def test_neighbours_that_nearly_touch_are_as_near_as_they_are() -> None:
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(12, 2)) * 3
+    kept = np.repeat(centres, 5, axis=0) + rng.normal(size=(60, 2)) * 1e-4
+    codes = latent_terms.fit(kept.astype(np.float32))
+    assert codes is not None
+    nodes, constants = latent_terms._nodes("z", codes, np.zeros(3), before="b", after="terms")
+    z_of, before, after = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", size])
+        for name, size in (("z", 2), ("b", 1), ("terms", 4))
+    )
+    graph = helper.make_graph(
+        nodes,
+        "terms",
+        [z_of, before],
+        [after],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    session = InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    z = centres.astype(np.float32)
+    terms = session.run(None, {"z": z, "b": np.zeros((12, 1), np.float32)})[0]
+    wanted = codes.terms(z)
+    assert wanted[:, 1].max() < 3e-4
+    np.testing.assert_allclose(terms[:, 2], wanted[:, 1], rtol=0.02)

@@ -11,8 +11,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from models.config import Config
 from models.datasets import load, load_vectors, toy
 from models.errors import DataError, ModelError, NoGroups, UnknownName
+from models.training.loop import read_data
 from serving.images import ImageSpec
 
 GREY = ImageSpec(height=8, width=8, channels=1)
@@ -191,11 +193,12 @@ def test_toy_densities_have_their_modes() -> None:
 
 
 def test_vectors_must_fit_the_model() -> None:
-    assert load_vectors("toy:ring", 2, limit=10).images.shape == (10, 2)
-    with pytest.raises(DataError, match="vectors of 2"):
-        load_vectors("toy:ring", 3)
+    assert load_vectors("toy:ring", limit=10).images.shape == (10, 2)
+    model = {"pairing": "bigan", "network": "mlp", "vector": 3, "latent": 1}
+    with pytest.raises(DataError, match="vectors of 2, the model takes 3"):
+        read_data(Config.from_dict({"data": {"path": "toy:ring"}, "model": model}))
     with pytest.raises(UnknownName, match="double-ring, grid, heavy-centre, ring, swiss-roll"):
-        load_vectors("toy:spiral", 2)
+        load_vectors("toy:spiral")
 
 
 @pytest.mark.parametrize(

@@ -126,10 +126,16 @@ def test_a_run_of_vectors(tmp_path: Path) -> None:
     wanted = expected(EncodeGraph(pair_of(trained)), points)[0]
     got = Engine(read(out), device="cpu").run("encode", [points])[0]
     np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-4)
+    figures = []
     for subject in (tmp_path / "run", out):
-        refused = biject("evaluate", subject, "--data", "toy:ring")
-        assert refused.exit_code == 2
-        assert "only models of images can be measured" in refused.stderr
+        measured = biject("evaluate", subject, "--data", "toy:ring", "--limit", "500", "--json")
+        assert measured.exit_code == 0, measured.output
+        figures.append(json.loads(measured.stdout))
+    rebuilt = [each["reconstruction"]["l1"] for each in figures]
+    assert rebuilt[0] == pytest.approx(rebuilt[1], rel=1e-4)
+    refused = biject("evaluate", out, "--data", "toy:ring", "--features", tmp_path / "f.onnx")
+    assert refused.exit_code == 2
+    assert "takes vectors" in refused.stderr
 
 
 @pytest.mark.parametrize(

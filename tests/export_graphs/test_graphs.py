@@ -1,5 +1,7 @@
 """The four graphs in torch: pixels in, pixels out, and score terms by their definitions."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,10 @@ from torch import Tensor, nn
 from export import graphs, probes
 from export.graphs import DecodeGraph, EncodeGraph, Pair, ReconstructGraph, ScoreGraph
 from models.datasets.pixels import to_float, to_uint8
+from models.datasets.scaling import Scaling
 from models.metrics.ssim import ssim
+from models.networks.joint import JointCritic
+from models.pairings.judge import Judge
 from small_pairs import image_pair, vector_pair
 
 
@@ -116,6 +121,38 @@ def test_score_terms_of_vectors() -> None:
     assert graphs.score_terms(pair) == ("l1", "l2", "cycle", "prior")
     torch.testing.assert_close(terms, expected)
     torch.testing.assert_close(heat, (x - r).abs())
+
+
+@torch.no_grad()
+def test_networks_see_scaled_vectors_and_terms_are_on_that_scale() -> None:
+    shift, scale = np.array([5, -2, 0], np.float32), np.array([100, 0.5, 1], np.float32)
+    pair = replace(vector_pair(), scaling=Scaling(shift=shift, scale=scale))
+    seen = torch.randn(5, 3)
+    x = seen * torch.from_numpy(scale) + torch.from_numpy(shift)
+    codes = pair.encoder(seen)
+    torch.testing.assert_close(EncodeGraph(pair)(x), codes)
+    r = pair.generator(codes) * torch.from_numpy(scale) + torch.from_numpy(shift)
+    torch.testing.assert_close(DecodeGraph(pair)(codes), r)
+    torch.testing.assert_close(ReconstructGraph(pair)(x)[1], r)
+    d = seen - pair.generator(codes)
+    terms, heat = ScoreGraph(pair)(x)
+    torch.testing.assert_close(terms[:, :2], torch.stack([d.abs().mean(1), (d**2).mean(1)], dim=1))
+    torch.testing.assert_close(heat, d.abs())
+
+
+@torch.no_grad()
+def test_a_critic_s_terms_come_last() -> None:
+    torch.manual_seed(0)
+    critic = JointCritic(nn.Linear(3, 4), 4, latent=2, width=4, joint=4)
+    scaling = Scaling(shift=np.full(3, 7, np.float32), scale=np.full(3, 2, np.float32))
+    pair = replace(vector_pair(), judge=Judge(critic, "pairs"), scaling=scaling)
+    assert graphs.score_terms(pair)[-2:] == ("feature", "critic")
+    seen = torch.randn(5, 3)
+    terms = ScoreGraph(pair)(2 * seen + 7)[0]
+    codes = pair.encoder(seen)
+    noticed, missed = (critic.features(v, codes) for v in (seen, pair.generator(codes)))
+    wanted = [(noticed - missed).abs().mean(1), -critic(seen, codes)]
+    torch.testing.assert_close(terms[:, -2:], torch.stack(wanted, dim=1), rtol=1e-4, atol=1e-5)
 
 
 def test_probes_are_samples_and_noise_and_always_the_same() -> None:

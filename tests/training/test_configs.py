@@ -18,6 +18,8 @@ PLACES = {
     "fashion": DATA / "fashion-mnist",
     "magnetic": DATA / "magnetic-tile/magnetic_tile_half.zip",
     "emoji": DATA / "noto-emoji/noto_emoji_64.npz",
+    "kddcup99": DATA / "tabular/kddcup.data_10_percent.gz",
+    "arrhythmia": DATA / "tabular/arrhythmia.data",
 }
 
 

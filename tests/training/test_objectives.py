@@ -49,7 +49,7 @@ def config(name: str, *overrides: str) -> Config:
 
 def trainer_of(name: str, *overrides: str) -> tuple[Trainer, Batches]:
     made = config(name, *overrides)
-    data = load_vectors("toy:ring", 2, limit=made.data.limit)
+    data = load_vectors("toy:ring", limit=made.data.limit)
     return Trainer(made, CPU), Batches(data, batch=made.train.batch, seed=0, device=CPU)
 
 
@@ -258,7 +258,7 @@ def test_images_train_with_every_kind_of_critic() -> None:
         )
         images = torch.randn(64, 1, 16, 16)
         trainer = Trainer(made, CPU)
-        batches = Batches(load_vectors("toy:ring", 2, limit=64), batch=8, seed=0, device=CPU)
+        batches = Batches(load_vectors("toy:ring", limit=64), batch=8, seed=0, device=CPU)
         batches.items = images
         batches.is_images = False  # they are floats already
         assert all(loss.isfinite() for loss in trainer.update(batches).values())
