@@ -4,7 +4,7 @@ Radford, Metz and Chintala 2016, arXiv:1511.06434: strided convolutions instead 
 BatchNorm, ReLU in G and LeakyReLU elsewhere.  Here BatchNorm is in G and E only: a critic whose
 score of one image depends on its batch mates has no per-sample gradient to penalise.  Deviations:
 G ends in a 3x3 convolution at full size instead of a transposed one, and its transposed ones may
-be held to what a larger image and a 3x3 convolution give (`Resizing`), against checkerboards.
+be held to what a larger image and a 3x3 convolution give (`Enlarging`), against checkerboards.
 
 Every size is a number: with k halvings and a base of 4 to 7 pixels on the smaller side, 28x28 is
 7·2², 32x32 is 4·2³, 24x40 is 6·2² by 10·2².
@@ -16,7 +16,6 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv_transpose2d
-from torch.nn.utils.parametrize import register_parametrization
 
 from models.config import Upsampling
 from models.errors import BadConfig
@@ -118,23 +117,17 @@ class Generator(nn.Module):
         ]
         before = coarsest
         finest = max(width // 2, 8)
-        side = 6 if upsampling == "bilinear" else 4
         for channels in (*reversed(sizes.channels[:-1]), finest):
             layers += [
-                nn.ConvTranspose2d(
-                    before, channels, side, stride=2, padding=side // 2 - 1, bias=False
-                ),
+                nn.ConvTranspose2d(before, channels, 4, stride=2, padding=1, bias=False)
+                if upsampling == "transposed"
+                else Enlarging(before, channels, upsampling),
                 nn.BatchNorm2d(channels),
                 nn.ReLU(),
             ]
             before = channels
         self.layers = nn.Sequential(*layers, nn.Conv2d(before, image[2], 3, padding=1), nn.Tanh())
         initialise(self)
-        if upsampling != "transposed":
-            for layer in self.layers:
-                if isinstance(layer, nn.ConvTranspose2d):
-                    # unsafe: the shape changes
-                    register_parametrization(layer, "weight", Resizing(upsampling), unsafe=True)
 
     def forward(self, z: Tensor) -> Tensor:
         """G(z), [B, C, H, W]."""
@@ -142,31 +135,29 @@ class Generator(nn.Module):
         return images
 
 
-class Resizing(nn.Module):
-    """Weights [in, out, 3, 3] as those of a transposed convolution of stride 2, 4x4 or 6x6.
+class Enlarging(nn.ConvTranspose2d):
+    """An image made twice as large, then a 3x3 convolution: "nearest" repeats each pixel 2x2,
+    "bilinear" interpolates.
 
-    It then computes what a 3x3 convolution does of an image twice as large: "nearest" repeats each
-    pixel 2x2, "bilinear" interpolates.  An even area stays even, while free weights, which sum up
-    to something else for each of the four pixels that one becomes, make a checkerboard of it.
+    Both at once, by the transposed convolution of stride 2, 4x4 or 6x6, that they come to.  An even
+    area stays even, while free weights, which sum up to something else for each of the four pixels
+    that one becomes, make a checkerboard of it.
     Odena, Dumoulin and Olah 2016, doi:10.23915/distill.00003 ("resize-convolution").
     """
 
     kernel: Tensor  # one pixel, made twice as large, [1, 1, k, k]
 
-    def __init__(self, upsampling: Literal["nearest", "bilinear"]) -> None:
-        super().__init__()
+    def __init__(self, before: int, channels: int, upsampling: Literal["nearest", "bilinear"]):
+        super().__init__(before, channels, 3, stride=2, bias=False)
         line = torch.tensor([1.0, 1.0] if upsampling == "nearest" else [0.25, 0.75, 0.75, 0.25])
         self.register_buffer("kernel", torch.outer(line, line)[None, None], persistent=False)
 
-    def forward(self, weight: Tensor) -> Tensor:
-        """The weight convolved with the kernel, [in, out, 3 + k - 1, 3 + k - 1]."""
-        apart = weight.reshape(-1, 1, 3, 3)
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """[B, in, H, W] to [B, out, 2 H, 2 W]."""
         side = self.kernel.shape[-1] + 2
-        return conv_transpose2d(apart, self.kernel).reshape(*weight.shape[:2], side, side)
-
-    def right_inverse(self, weight: Tensor) -> Tensor:
-        """A weight [in, out, 3, 3] to begin with, out of a larger one."""
-        return weight[:, :, :3, :3].clone()
+        apart = conv_transpose2d(self.weight.reshape(-1, 1, 3, 3), self.kernel)
+        weight = apart.reshape(self.in_channels, self.out_channels, side, side)
+        return conv_transpose2d(x, weight, self.bias, stride=2, padding=side // 2 - 1)
 
 
 class ImageFeatures(nn.Module):

@@ -9,6 +9,7 @@ import importlib.util
 import logging
 import os
 import pickle
+import socket
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ from serving.local import open_bundle
 LOCAL: Final = "local"  # in place of an address: a cluster of this machine, for this run
 # Of a core, for who decodes and who computes: neither can keep the other from beginning.
 _SHARE: Final = 0.5
+_REACH_S: Final = 10.0  # until an address is taken for one where nobody is
 Row = dict[str, Any]
 
 
@@ -40,6 +42,7 @@ def work(ledger: Ledger, address: str, stopped: Callable[[], bool], progress: Pr
     Raises DeviceError if there is no such cluster, or it lacks the device.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    _check_answers(address)
     import ray
 
     try:
@@ -58,6 +61,17 @@ def work(ledger: Ledger, address: str, stopped: Callable[[], bool], progress: Pr
         ray.shutdown()
 
 
+def _check_answers(address: str) -> None:
+    """Raises DeviceError where nobody listens at [ray://]HOST:PORT: Ray would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        return  # `local`, `auto`: Ray knows where that is
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _REACH_S).close()
+    except (OSError, OverflowError) as error:
+        raise DeviceError(f"no Ray cluster at {address}: {error}") from error
+
+
 def _rows(ledger: Ledger, resources: Mapping[str, float]) -> Any:
     """A row for each part, as it is done."""
     import ray.data
@@ -70,8 +84,9 @@ def _rows(ledger: Ledger, resources: Mapping[str, float]) -> Any:
         raise DeviceError("device cuda was asked for, but the cluster has no GPU")
     engines = min(gpus or max(1, int(resources.get("CPU", 1))), len(todo))
     return (
-        ray.data.from_items([{"part": part} for part in todo])
-        .repartition(len(todo))
+        # A block for each part from the start: tasks that cut them would want whole cores, which a
+        # cluster whose engines have begun may not have left.
+        ray.data.from_items([{"part": part} for part in todo], override_num_blocks=len(todo))
         .map(_decode, fn_args=(job,), num_cpus=_SHARE)
         .map(
             _Engine,

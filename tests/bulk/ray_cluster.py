@@ -12,7 +12,7 @@ from ray.cluster_utils import Cluster
 from server_process import free_port
 
 _MEMORY = 150 * 2**20  # bytes of objects that each node may hold
-# Those that Ray waits for 15 seconds to be chosen, which is too short for a busy machine.
+# Chosen beforehand: where Ray chooses them it gives a node 15 seconds, too few on a busy machine.
 _PORTS = (
     *("metrics_agent_port", "metrics_export_port"),
     *("dashboard_agent_listen_port", "runtime_env_agent_port"),

@@ -6,13 +6,13 @@ from typing import Any, Literal
 import pytest
 import torch
 from torch import nn
-from torch.nn.functional import conv2d, conv_transpose2d, interpolate
+from torch.nn.functional import conv2d, interpolate
 
 from models import networks
 from models.config import ModelConfig, Prior
 from models.errors import BadConfig, UnknownName
 from models.networks.blocks import Orthonormal
-from models.networks.dcgan import Generator, Resizing, pyramid
+from models.networks.dcgan import Enlarging, Generator, pyramid
 from models.networks.heads import Autoencoder, Embedding, Projections, Rebuilt, Untouched
 
 
@@ -73,8 +73,9 @@ def test_a_weight_does_what_a_convolution_of_a_larger_image_does(
     weight, x = torch.randn(5, 3, 3, 3), torch.randn(2, 5, 6, 7)
     how = {} if upsampling == "nearest" else {"align_corners": False}
     larger = interpolate(x, scale_factor=2, mode=upsampling, **how)
-    made = Resizing(upsampling)(weight)
-    found = conv_transpose2d(x, made, stride=2, padding=made.shape[-1] // 2 - 1)
+    layer = Enlarging(5, 3, upsampling)
+    layer.weight = torch.nn.Parameter(weight)
+    found = layer(x)
     wanted = conv2d(larger, weight.transpose(0, 1).flip(2, 3), padding=1)
     inner = (..., slice(3, -3), slice(3, -3))  # behind an edge torch repeats the outermost pixels
     torch.testing.assert_close(found[inner], wanted[inner], rtol=1e-4, atol=1e-4)
