@@ -67,9 +67,10 @@ def _job(
         label = labels.numbered(manifest, {"label": parameters["label"]})
     except ServingError as error:
         raise Wrong(f"--label: {error.detail}") from error
-    parameters = {**parameters, "label": label}
+    given = {**parameters, "label": label}
+    parameters = {name: value for name, value in given.items() if value is not None}
     if verb == "score":
-        by = parameters["by"] or manifest.score.default
+        by = parameters.get("by") or manifest.score.default
         if by not in manifest.score.terms:
             raise Wrong(f"--by must be one of {', '.join(manifest.score.terms)}, got {by!r}")
         parameters = {**parameters, "by": by}
