@@ -152,7 +152,8 @@ function gauge(label) {
     figure.textContent = value === null ? "–" : value.toLocaleString("en", { maximumFractionDigits: value < 10 ? 1 : 0 });
     values = [...values, value ?? 0].slice(-KEPT);
     const most = Math.max(1e-9, ...values);
-    const points = values.map((v, i) => `${KEPT - values.length + i},${19 - (18 * v) / most}`);
+    const step = (KEPT - 1) / Math.max(1, values.length - 1); // few readings fill the width, too
+    const points = values.map((v, i) => `${i * step},${19 - (18 * v) / most}`);
     line.setAttribute("points", points.join(" "));
   };
   return { element: el("div", { class: "gauge" }, figure, el("span", {}, label), curve), show };
