@@ -1,5 +1,6 @@
 """The benchmark of modes: its stacked program, its rules, and the page it writes."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -137,7 +138,7 @@ def test_cells_are_measured_once_and_told_in_whatever_number(elsewhere: Path) ->
     assert found == {(n, r) for n in ("gan", "gmmn") for r in ("none", "pairwise")}
     run(*small, "--write")
     text = (elsewhere / "modes.md").read_text()
-    assert "| `gan` | pairwise | 4 | 0, 0 |" in text
+    assert re.search(r"\| `gan` \| pairwise \| 4 \| \d+, \d+ \|", text)
     assert "| `gmmn` | pairwise | 4 | n/a |" in text
     assert "- n/a: `gmmn`: gmmn has no critic" in text
     assert "claim" not in text.partition("Two rules")[2].casefold().partition("##")[2]
