@@ -186,7 +186,7 @@ def test_latents_are_finite_in_npy(client: httpx.Client, value: float) -> None:
     ("verb", "name", "value", "status", "words"),
     [
         ("encode", "nope", "1", 400, "known: encoding_format"),
-        ("decode", "nope", "1", 400, "known: none"),
+        ("decode", "nope", "1", 400, "known: label, labels"),
         ("encode", "encoding_format", "hex", 422, "float, base64"),
         ("score", "by", "magic", 422, "l1, l2, l2s, cycle"),
         ("score", "fpr", "0", 422, "above 0"),
