@@ -63,7 +63,7 @@ class Region:
             if not box.width or not box.height:
                 raise Unprocessable(f"roi must have pixels, got {text!r}")
             return cls(box=box)
-        if len(text) < 40 and "," in text:
+        if not text or (len(text) < 40 and "," in text):
             raise Unprocessable(f"roi must be x,y,width,height or a mask image, got {text!r}")
         pixels = decode_frame(read(text), 1, max_pixels=max_pixels, formats=formats)
         mask = pixels[:, :, 0] >= LIGHT

@@ -86,10 +86,9 @@ def before_call(context: Any, case: Any, kwargs: dict[str, Any]) -> None:
         case.path_parameters["model"] = "oracle"
     if "by" in query:
         query["by"] = "l1"
-    for given in (query, body):  # no model here is conditional
+    for given in (query, body):
         if isinstance(given, dict):
-            given.pop("label", None)
-            given.pop("labels", None)
+            mend_parameters(given)
     if case.media_type == "application/x-npy":
         case.body = array(case.path)
     if case.path.endswith("/infer") and case.media_type == "application/json":
@@ -110,11 +109,16 @@ def before_call(context: Any, case: Any, kwargs: dict[str, Any]) -> None:
         body["images"] = [uri(0)] * len(body.pop("vectors"))
     if "latents" in body:
         body["latents"] = [sized(one) for one in body["latents"]]
-    for given in (query, body):
-        if given.get("frames") is not None:  # of all legs no more than 256
-            given["frames"] = min(int(given["frames"]), 16)
-        if given.get("truncation") is not None:  # nearly 0 is 0 to some processors
-            given["truncation"] = max(float(given["truncation"]), 1e-30)
+
+
+def mend_parameters(given: dict[str, Any]) -> None:
+    """None that only other models have, none that needs another beside it, and no extremes."""
+    for name in ("label", "labels", "tile", "stride", "roi"):
+        given.pop(name, None)
+    if given.get("frames") is not None:  # of all legs no more than 256
+        given["frames"] = min(int(given["frames"]), 16)
+    if given.get("truncation") is not None:  # nearly 0 is 0 to some processors
+        given["truncation"] = max(float(given["truncation"]), 1e-30)
 
 
 def mend_openai(body: dict[str, Any]) -> None:
