@@ -72,6 +72,7 @@ def typed(settings: Settings) -> list[Operation]:
             description="For BentoML's clients; images only, in JSON only. null is the default.",
             parameters=[DEADLINE],
             body={JSON: Media(_json_body(verb, settings, {"model": model}, images_only=True))},
+            body_required=verb != "sample",
             answer={JSON: Media(DOCUMENTS[verb])},
             problems=tuple(status for status in _PROBLEMS if status != 406),
             name=f"typed_{verb}",
@@ -175,6 +176,12 @@ def _bodies(verb: str, settings: Settings, latent: int | None) -> Iterator[tuple
 
 def _json_body(verb: str, settings: Settings, more: Json, *, images_only: bool = False) -> Json:
     fields = {**_in_body(verb, settings), **more}
+    if images_only:  # BentoML's, which draw no files, and to which null is the default
+        fields = {
+            name: {"anyOf": [schema, {"type": "null"}]} if name not in more else schema
+            for name, schema in fields.items()
+            if name != "fps"
+        }
 
     def body(wanted: Wanted) -> Json:
         items = Items(wanted).schema(verb, settings.max_images, named=not images_only)

@@ -10,7 +10,7 @@ from page.conftest import OpenTab
 def test_models_and_their_states(open_tab: OpenTab, url: str) -> None:
     page = open_tab(f"{url}#status")
     rows = page.locator("table tbody tr")
-    expect(rows).to_have_count(6)
+    expect(rows).to_have_count(7)
     said = [row.split("\t") for row in rows.all_inner_texts()]
     assert ["fashion", "1", "ready", "cpu"] in said
     assert [row[1] for row in said if row[0] == "grey"] == ["1", "2"]

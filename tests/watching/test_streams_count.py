@@ -233,10 +233,10 @@ def test_a_queue_without_room_costs_nothing(folder: Path, monkeypatch: pytest.Mo
     refusals = iter(range(5))
     submit = Batcher.submit
 
-    async def crowded(batcher: Batcher, *given: Any) -> Any:
+    async def crowded(batcher: Batcher, *given: Any, **named: Any) -> Any:
         if len(given[1][0]) < PIECE and next(refusals, None) is not None:
             raise Busy("the queue is full")
-        return await submit(batcher, *given)
+        return await submit(batcher, *given, **named)
 
     monkeypatch.setattr(Batcher, "submit", crowded)
     with served(Settings(models=folder, api_keys=("line:k",))) as running:
