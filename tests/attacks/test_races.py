@@ -302,8 +302,8 @@ def test_a_batch_that_just_began_is_never_taken_for_a_stalled_one(
     class Watched(Hand):
         def __setattr__(self, name: str, value: object) -> None:
             super().__setattr__(name, value)
-            if probing:
-                prober = threading.Thread(target=lambda: said.append(probing[0]()))
+            for probe in tuple(probing):  # as it is now: a thread may begin after the list is empty
+                prober = threading.Thread(target=lambda probe=probe: said.append(probe()))
                 prober.start()
                 prober.join(0.05)  # one that waits for the lock comes later
 
