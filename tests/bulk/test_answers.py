@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,10 +16,11 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from bulk.runs import pictures
-from oracle import make_oracle, oracle_encode, oracle_reconstruct
+from oracle import TERMS, make_oracle, oracle_encode, oracle_reconstruct, oracle_score
 from poison import make_poisonous, poisoned
 from server_process import running
 from serving import cli
+from serving.local import open_bundle
 
 IMAGES = pictures(6)
 
@@ -222,3 +224,55 @@ def test_what_an_extra_is_missing_for_is_said(
     result = run("encode", oracle_bundle, photos, "--ray", "local", "--out", tmp_path / "z.parquet")
     assert result.exit_code == 2
     assert "pip install 'biject[ray]'" in result.stderr
+
+
+def test_a_label_tells_a_conditional_model_the_class(
+    models: Path, photos: Path, tmp_path: Path
+) -> None:
+    bundle = make_oracle(tmp_path, name="told", classes=("cat", "dog"))
+    out = tmp_path / "out"
+    out.mkdir()
+    (plain,) = rows("encode", bundle, photos / "a.png", out / "plain.parquet")
+    (told,) = rows("encode", bundle, photos / "a.png", "--label", "dog", out / "told.parquet")
+    (same,) = pair_codes(bundle, photos / "a.png", label="dog")
+    np.testing.assert_allclose(told["code"], same, atol=1e-6)
+    assert np.abs(np.subtract(told["code"], plain["code"])).max() > 0.1
+    for folder, label, words in (
+        (bundle, "cow", "no class 'cow'; there are cat, dog"),
+        (models / "oracle" / "1", "dog", "is not conditional"),
+    ):
+        result = run("encode", folder, photos, "--label", label, "--out", out / "no.parquet")
+        assert result.exit_code == 2
+        assert words in result.output
+
+
+def pair_codes(bundle: Path, file: Path, **parameters: Any) -> Any:
+    with open_bundle(bundle, device="cpu") as pair:
+        return pair.encode(file, **parameters)
+
+
+def test_tiles_are_not_for_parquet(models: Path, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "z.parquet"
+    result = run("score", models / "oracle" / "1", photos, "--tile", 8, "--out", out)
+    assert result.exit_code == 2
+    assert "--tile, --stride and --roi go with another --out than .parquet" in result.output
+    assert not list(tmp_path.iterdir())
+
+
+def test_frames_in_archives_are_cut_at_their_own_sizes(models: Path, tmp_path: Path) -> None:
+    frames = np.random.default_rng(8).integers(0, 256, (2, 16, 24, 3), np.uint8)
+    np.savez(tmp_path / "frames.npz", images=frames)
+    with zipfile.ZipFile(tmp_path / "frames.zip", "w") as archive:
+        for i, frame in enumerate(frames):
+            file = io.BytesIO()
+            Image.fromarray(frame).save(file, "PNG")
+            archive.writestr(f"{i}.png", file.getvalue())
+    tiles = frames.reshape(2, 2, 8, 3, 8, 3).transpose(0, 1, 3, 2, 4, 5).reshape(12, 8, 8, 3)
+    worst = oracle_score(tiles)[0][:, TERMS.index("l1")].reshape(2, 6).max(axis=1)
+    for name in ("frames.npz", "frames.zip"):
+        arguments = (tmp_path / name, "--tile", 8, "--by", "l1", "--json")
+        result = run("score", models / "oracle" / "1", *arguments)
+        assert result.exit_code == 0, result.output
+        found = json.loads(result.stdout)
+        listed = [one["l1"] for one in found["results"]]
+        np.testing.assert_allclose(listed, worst, atol=1e-5)

@@ -237,3 +237,21 @@ def test_with_a_seed_each_label_has_a_tag_of_its_own(client: httpx.Client) -> No
 
 def _pixels(text: str) -> npt.NDArray[np.uint8]:
     return np.asarray(Image.open(BytesIO(rendering.parse_data_uri(text))))
+
+
+def test_the_tiles_of_a_frame_share_its_label(client: httpx.Client) -> None:
+    frames = np.random.default_rng(5).integers(0, 256, (2, 16, 8, 3), np.uint8)  # two tiles each
+    tiles = frames.reshape(4, 8, 8, 3)
+
+    def terms(rows: npt.NDArray[Any], **query: Any) -> list[float]:
+        headers = {"Content-Type": "application/x-npy", "Accept": "application/json"}
+        sent: dict[str, Any] = {"content": rendering.npy(rows), "headers": headers}
+        answer = client.post(f"{PATH}/score", params=query, **sent)
+        assert answer.status_code == 200, answer.text
+        return [one["terms"]["l1"] for one in answer.json()["results"]]
+
+    # The oracle's scores are the same by any label: what is tested is that each tile has one.
+    alone = terms(tiles, labels="cat,cat,dog,dog")
+    worst = [max(alone[:2]), max(alone[2:])]
+    assert terms(frames, tile=8, labels="cat,dog") == pytest.approx(worst, abs=1e-6)
+    assert terms(frames, tile=8, label="dog") == pytest.approx(worst, abs=1e-6)
