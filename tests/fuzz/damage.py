@@ -1,5 +1,6 @@
 """Damage done to real files: what a fuzzer starts from, and how it is judged."""
 
+import gc
 import random
 import resource
 import time
@@ -72,6 +73,16 @@ def fuzzing(inputs: int) -> settings:
     )
 
 
+def _answered(work: Callable[[], object]) -> tuple[ServingError | None, float]:
+    """The refusal, None where there was none, and the seconds of CPU until it came."""
+    begin, refusal = time.thread_time(), None
+    try:
+        work()
+    except ServingError as error:
+        refusal = error
+    return refusal, time.thread_time() - begin
+
+
 class Judge:
     """Sees to it that each input is answered or refused, in time, and counts which."""
 
@@ -81,14 +92,13 @@ class Judge:
 
     def judge(self, work: Callable[[], object]) -> None:
         """Run it: whatever it raises but a refusal of ours is a defect."""
-        begin, refusal = time.thread_time(), None
-        try:
-            work()
-            self.outcomes["answered"] += 1
-        except ServingError as error:
-            refusal = error
-            self.outcomes[type(error).__name__] += 1
-        assert time.thread_time() - begin < SECONDS
+        refusal, seconds = _answered(work)
+        if seconds >= SECONDS:
+            # Garbage of all the tests before may have been collected in it: no fault of the input.
+            gc.collect()
+            refusal, seconds = _answered(work)
+        assert seconds < SECONDS
+        self.outcomes["answered" if refusal is None else type(refusal).__name__] += 1
         if refusal is not None:
             assert 400 <= refusal.status < 500
             assert len(refusal.detail) < 1_000
