@@ -11,7 +11,8 @@ from serving.routes.bodies import FORM, FORM_FIELDS, IMAGE_TYPES
 from serving.routes.documents import DOCUMENTS
 from serving.routes.items import Items, Wanted, least, most
 from serving.routes.openapi import DEADLINE, JSON, PIXEL, Json, Media, Operation
-from serving.routes.parameters import Parameter, known
+from serving.routes.parameter import Parameter
+from serving.routes.parameters import known
 from serving.settings import Settings
 
 _TAG: Final = "verbs"
