@@ -127,6 +127,14 @@ def _length(given: object) -> int:
     return len(given) if isinstance(given, list) else 0
 
 
+def as_float(number: float) -> float:
+    """The number as a float; infinite where it is a whole one of more digits than floats have."""
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf if number > 0 else -math.inf
+
+
 def _integer(given: object, text: bool) -> int | None:
     if text:
         return int(str(given)) if _INTEGER.fullmatch(str(given)) else None
@@ -139,7 +147,7 @@ def _number(given: object, text: bool) -> float | None:
     if text:
         value = float(str(given)) if _NUMBER.fullmatch(str(given)) else math.nan
     elif isinstance(given, int | float) and not isinstance(given, bool):
-        value = float(given)
+        value = as_float(given)
     else:
         return None
     return value if math.isfinite(value) else None
