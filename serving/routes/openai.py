@@ -23,11 +23,12 @@ from serving.errors import BadRequest, ServingError, Unprocessable, UnsupportedT
 from serving.model import Model
 from serving.results import Array, Made, Runner
 from serving.routes import bodies, intake, openai_fields, openai_operations
-from serving.routes.bodies import Payload
+from serving.routes.batch_runner import BatchRunner
+from serving.routes.bodies import SMALL, Payload
 from serving.routes.decoding import MAX_FIELDS, json_object
 from serving.routes.documents import base64_rows
+from serving.routes.endpoints import route
 from serving.routes.items import Wanted
-from serving.routes.native import SMALL, BatchRunner, route
 from serving.routes.openai_operations import IGNORED
 from serving.routes.openapi import Operation
 from serving.telemetry import Trace
