@@ -23,7 +23,11 @@ class Critic(nn.Module):
 
     def forward(self, sample: Tensor) -> Tensor:
         """Raw scores [B]."""
-        scores: Tensor = self.score(self.among(self.features(sample))).squeeze(1)
+        return self.scored(self.features(sample))
+
+    def scored(self, features: Tensor) -> Tensor:
+        """Raw scores [B] of what has features [B, D] already."""
+        scores: Tensor = self.score(self.among(features)).squeeze(1)
         return scores
 
 

@@ -63,6 +63,11 @@ class Told(nn.Module):
         inner: Any = self.labelled.network
         return inner.features(self.labelled.beside(self._for(first), first), *others)
 
+    def scored(self, features: Tensor) -> Any:
+        """The same of a critic's scores of features, which know the labels already."""
+        inner: Any = self.labelled.network
+        return inner.scored(features)
+
     def gaussian(self, x: Tensor) -> Any:
         """The same of an encoder that gives distributions."""
         inner: Any = self.labelled.network

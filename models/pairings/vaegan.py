@@ -13,7 +13,7 @@ against the features of a critic with spectral norm, which are small, E then tel
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,7 @@ from models.objectives.score import ScoreObjective
 from models.pairings.contest import Contest
 from models.pairings.image_game import ImageGame, image_features
 from models.pairings.pairing import Pass, Turn, given
-from models.pairings.scores import against_two, scores
+from models.pairings.scores import against_two
 from models.pairings.terms import Term, Terms
 
 
@@ -84,8 +84,10 @@ class VAEGAN(ImageGame):
         again = given(seen.reconstruction)
         with torch.no_grad():
             aim = given(image_features(critics, seen.x))
-        distance = feature_distance(given(image_features(critics, again)), aim)
-        samples, reconstructions = scores(critics["image"], given(seen.sample), again)
+        noticed = given(image_features(critics, again))
+        distance = feature_distance(noticed, aim)
+        critic: Any = critics["image"]
+        samples, reconstructions = critic(given(seen.sample)), critic.scored(noticed)
         return {
             "divergence": Term(gaussian.divergence(), weights["divergence"]),
             "feature": Term(_handed_on(distance, batch), weights["feature"]),

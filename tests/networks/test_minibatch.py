@@ -10,7 +10,7 @@ from torch import Tensor
 from games import GAN, build, config, rng, turn
 from models import networks, pairings
 from models.networks.minibatch import KERNELS, SIZE, BatchKernel, BatchStd, looks_at_batches
-from models.pairings.scores import scores
+from models.pairings.scores import LARGE, scores
 
 
 def drawn(seed: int, *shape: int) -> Tensor:
@@ -75,6 +75,22 @@ def test_without_it_all_sorts_are_judged_in_one_pass() -> None:
     first, second = scores(critic, one, other)
     torch.testing.assert_close(first, critic(one))
     torch.testing.assert_close(second, critic(other))
+
+
+@pytest.mark.parametrize(("rows", "passes"), [(LARGE // 3, [2 * (LARGE // 3)]),
+                                              (LARGE // 3 + 1, 2 * [LARGE // 3 + 1])])  # fmt: skip
+def test_what_is_large_is_judged_in_passes_of_its_own(rows: int, passes: list[int]) -> None:
+    seen: list[int] = []
+
+    class First(torch.nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            seen.append(len(x))
+            return x[:, 0]
+
+    parts = drawn(1, rows, 3), drawn(2, rows, 3)
+    for part, score in zip(parts, scores(First(), *parts), strict=True):
+        assert torch.equal(score, part[:, 0])
+    assert seen == passes
 
 
 def test_images_too() -> None:
