@@ -36,9 +36,10 @@ def measured(pipeline: Pipeline, ledger: Ledger) -> Limits | None:
     """Both, with the first images of the run; None if none of them can be read."""
     parts = range(-(-_IMAGES // ledger.rows(0)))
     inputs = [one for part in parts if part < ledger.parts for one in ledger.inputs(part)]
-    list(pipeline.decode(inputs[: pipeline.block_rows]))  # a process may have to begin
+    for _ in pipeline.decode(inputs[: pipeline.block_rows]):
+        pass  # a process may have to begin
     begin = time.perf_counter()
-    blocks = [block.rows for block in pipeline.decode(inputs)]
+    blocks = [block.copy() for block in pipeline.decode(inputs)]
     decoders = len(inputs) / (time.perf_counter() - begin)
     rows = np.concatenate(blocks)
     return Limits(_engine(pipeline, ledger, rows), decoders) if len(rows) else None
