@@ -5,6 +5,7 @@ What is listed is not opened, and what is read is not kept: there may be million
 
 import gzip
 import lzma
+import math
 import os
 import struct
 import threading
@@ -22,6 +23,7 @@ from serving.errors import InputError, ServingError, TooLarge
 from serving.images import (
     FOLDER_FORMATS,
     FOLDER_SUFFIXES,
+    MAX_PIXELS,
     ImageSpec,
     Pixels,
     decode,
@@ -35,6 +37,7 @@ ARRAYS: Final = ("images", "train_images")  # of an npz, the first that it has
 _GZIP: Final = b"\x1f\x8b"
 _UNSIGNED_BYTE: Final = 8  # idx's number for it
 _MAX_BYTES: Final = 2**29  # of a file: more than an uncompressed image of the most pixels has
+_CHANNELS: Final = ((), (1,), (3,), (4,))  # of an array's images
 _UNREADABLE: Final = (
     zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError,
     RuntimeError, NotImplementedError, KeyError, struct.error,
@@ -151,11 +154,13 @@ class _Rows:
     """
 
     def __init__(self, file: Any, shape: Sequence[int]) -> None:
+        if not 0 < (pixels := math.prod(shape[1:3])) <= MAX_PIXELS:  # unpacked, a row may be huge
+            raise ValueError(f"its images have {pixels:,} pixels; the limit is {MAX_PIXELS:,}")
         self._file = file
         self.count, self._shape, self._start = shape[0], tuple(shape[1:]), file.tell()
 
     def read(self, member: str) -> Pixels:
-        size = int(np.prod(self._shape))
+        size = math.prod(self._shape)
         self._file.seek(self._start + int(member) * size)
         row: Pixels = np.frombuffer(self._file.read(size), np.uint8).reshape(self._shape)
         return row
@@ -178,10 +183,11 @@ class _Npz(_Rows):
             if version not in _HEADERS:
                 raise ValueError(f"an array of version {version}")
             shape, by_columns, dtype = _HEADERS[version](file)
-            if dtype != np.uint8 or len(shape) not in (3, 4) or by_columns:
+            if dtype != np.uint8 or shape[3:] not in _CHANNELS or len(shape) < 3 or by_columns:
                 raise ValueError(
-                    f"its {members[0]} must be uint8 [N, h, w] or [N, h, w, c] in C order, "
-                    f"got {dtype} {list(shape)}{' in Fortran order' if by_columns else ''}"
+                    f"its {members[0]} must be uint8 [N, h, w] or [N, h, w, c], c 1, 3 or 4, "
+                    f"in C order, got {dtype} {list(shape)}"
+                    f"{' in Fortran order' if by_columns else ''}"
                 )
             super().__init__(file, shape)
             opened.pop_all()
@@ -202,7 +208,10 @@ class _Idx(_Rows):
             zeros, kind, axes = struct.unpack(">HBB", file.read(4).ljust(4, b"\xff"))
             if zeros or kind != _UNSIGNED_BYTE or axes not in (3, 4):
                 raise ValueError("it holds no bytes [N, h, w] or [N, h, w, c]")
-            super().__init__(file, struct.unpack(f">{axes}I", file.read(4 * axes)))
+            shape = struct.unpack(f">{axes}I", file.read(4 * axes))
+            if shape[3:] not in _CHANNELS:
+                raise ValueError(f"images of {shape[3]} channels; it may have 1, 3 or 4")
+            super().__init__(file, shape)
             opened.pop_all()
 
 
