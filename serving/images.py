@@ -111,9 +111,9 @@ def decode(
     """
     kind = _kind(data, formats)
     if kind == "JPEG":
-        data = containers.essential_jpeg(data)
         if (pixels := small_jpeg(data, max_pixels)) is not None:
             return fit_array(pixels, spec)
+        data = containers.essential_jpeg(data)
     return _converted(_loaded(data, kind, max_pixels), spec)
 
 

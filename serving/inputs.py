@@ -1,15 +1,18 @@
-"""The images that the offline verbs read: files, folders, zips and npz archives, as a stream.
+"""The images that the offline verbs read: files, folders, zips, npz and idx, as a stream.
 
 What is listed is not opened, and what is read is not kept: there may be millions.
 """
 
+import gzip
 import lzma
 import math
 import os
+import struct
 import threading
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, Protocol
@@ -31,11 +34,13 @@ from serving.images import (
 Reading = Callable[[bytes | Pixels], Pixels]  # of a file's bytes, or of the pixels in an archive
 
 ARRAYS: Final = ("images", "train_images")  # of an npz, the first that it has
+_GZIP: Final = b"\x1f\x8b"
+_UNSIGNED_BYTE: Final = 8  # idx's number for it
 _MAX_BYTES: Final = 2**29  # of a file: more than an uncompressed image of the most pixels has
 _CHANNELS: Final = ((), (1,), (3,), (4,))  # of an array's images
 _UNREADABLE: Final = (
     zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError,
-    RuntimeError, NotImplementedError, KeyError,
+    RuntimeError, NotImplementedError, KeyError, struct.error,
 )  # fmt: skip  # damaged, encrypted, packed in an unknown way, or another archive than was listed
 
 
@@ -51,7 +56,7 @@ class Input(NamedTuple):
     """One image: a file, or a member of an archive."""
 
     file: str
-    member: str = ""  # a zip's, by its name, or an npz's, by its row
+    member: str = ""  # a zip's, by its name, or that of an npz or idx, by its row
 
     @property
     def path(self) -> str:
@@ -63,7 +68,8 @@ class Input(NamedTuple):
 def listed(paths: Iterable[Path]) -> Iterator[Input]:
     """The images of these, in order: a folder's, those below it too, by name.
 
-    Hidden files and folders are passed over; a folder that cannot be listed stands for its images.
+    Hidden files and folders are passed over, and idx files of labels that lie in a folder; a folder
+    that cannot be listed stands for its images.
     Raises InputError for an archive that cannot be read.
     """
     for path in paths:
@@ -72,7 +78,9 @@ def listed(paths: Iterable[Path]) -> Iterator[Input]:
         elif path.suffix.lower() == ".zip":
             yield from _in_zip(path)
         elif path.suffix.lower() == ".npz":
-            yield from _in_npz(path)
+            yield from _in_rows(path, _Npz)
+        elif _is_idx(path.name):
+            yield from _in_rows(path, _Idx)
         else:
             yield Input(str(path))
 
@@ -138,39 +146,18 @@ class _Zip:
         self._zip.close()
 
 
-class _Npz:
-    """Images uint8 [N, h, w] or [N, h, w, c], read row by row: the array may be larger than memory.
+class _Rows:
+    """Images uint8 [N, h, w] or [N, h, w, c] that lie in a file one after the other.
 
-    Rows are quick to read in their order; to go back is to unpack the archive from its beginning.
+    They are read row by row: the array may be larger than memory.  Rows are quick to read in their
+    order; to go back in a packed file is to unpack it from its beginning.
     """
 
-    def __init__(self, path: str) -> None:
-        self._zip = zipfile.ZipFile(path)
-        self._file: Any = None  # typeshed's has no seek
-        try:
-            self._open()
-        except BaseException:
-            self.close()
-            raise
-
-    def _open(self) -> None:
-        members = [f"{name}.npy" for name in ARRAYS if f"{name}.npy" in self._zip.namelist()]
-        if not members:
-            raise ValueError(f"it has no array {' or '.join(ARRAYS)}")
-        self._file = self._zip.open(members[0])
-        version = np.lib.format.read_magic(self._file)
-        if version not in _HEADERS:
-            raise ValueError(f"an array of version {version}")
-        shape, by_columns, dtype = _HEADERS[version](self._file)
-        if dtype != np.uint8 or shape[3:] not in _CHANNELS or len(shape) < 3 or by_columns:
-            raise ValueError(
-                f"its {members[0]} must be uint8 [N, h, w] or [N, h, w, c], c 1, 3 or 4, "
-                f"in C order, got {dtype} {list(shape)}"
-                f"{' in Fortran order' if by_columns else ''}"
-            )
+    def __init__(self, file: Any, shape: Sequence[int]) -> None:
         if not 0 < (pixels := math.prod(shape[1:3])) <= MAX_PIXELS:  # unpacked, a row may be huge
             raise ValueError(f"its images have {pixels:,} pixels; the limit is {MAX_PIXELS:,}")
-        self.count, self._shape, self._start = shape[0], shape[1:], self._file.tell()
+        self._file = file
+        self.count, self._shape, self._start = shape[0], tuple(shape[1:]), file.tell()
 
     def read(self, member: str) -> Pixels:
         size = math.prod(self._shape)
@@ -179,9 +166,53 @@ class _Npz:
         return row
 
     def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
+        self._file.close()
+
+
+class _Npz(_Rows):
+    """The first array of an npz that is called as images are."""
+
+    def __init__(self, path: str) -> None:
+        with ExitStack() as opened:
+            self._zip = opened.enter_context(zipfile.ZipFile(path))
+            members = [f"{name}.npy" for name in ARRAYS if f"{name}.npy" in self._zip.namelist()]
+            if not members:
+                raise ValueError(f"it has no array {' or '.join(ARRAYS)}")
+            file: Any = opened.enter_context(self._zip.open(members[0]))
+            version = np.lib.format.read_magic(file)
+            if version not in _HEADERS:
+                raise ValueError(f"an array of version {version}")
+            shape, by_columns, dtype = _HEADERS[version](file)
+            if dtype != np.uint8 or shape[3:] not in _CHANNELS or len(shape) < 3 or by_columns:
+                raise ValueError(
+                    f"its {members[0]} must be uint8 [N, h, w] or [N, h, w, c], c 1, 3 or 4, "
+                    f"in C order, got {dtype} {list(shape)}"
+                    f"{' in Fortran order' if by_columns else ''}"
+                )
+            super().__init__(file, shape)
+            opened.pop_all()
+
+    def close(self) -> None:
+        super().close()
         self._zip.close()
+
+
+class _Idx(_Rows):
+    """An idx file of MNIST's layout, plain or gzipped: big-endian sizes, then bytes."""
+
+    def __init__(self, path: str) -> None:
+        with open(path, "rb") as begin:
+            opening: Any = gzip.open if begin.read(len(_GZIP)) == _GZIP else open
+        with ExitStack() as opened:
+            file: Any = opened.enter_context(opening(path, "rb"))
+            zeros, kind, axes = struct.unpack(">HBB", file.read(4).ljust(4, b"\xff"))
+            if zeros or kind != _UNSIGNED_BYTE or axes not in (3, 4):
+                raise ValueError("it holds no bytes [N, h, w] or [N, h, w, c]")
+            shape = struct.unpack(f">{axes}I", file.read(4 * axes))
+            if shape[3:] not in _CHANNELS:
+                raise ValueError(f"images of {shape[3]} channels; it may have 1, 3 or 4")
+            super().__init__(file, shape)
+            opened.pop_all()
 
 
 _held: Final = threading.local()  # the archive that this thread read from last, open
@@ -192,7 +223,8 @@ def _archive(path: str) -> _Archive:
         if hasattr(_held, "path"):
             del _held.path
             _held.archive.close()
-        _held.archive = _Npz(path) if path.lower().endswith(".npz") else _Zip(path)
+        kind = _Npz if path.lower().endswith(".npz") else _Idx if _is_idx(path) else _Zip
+        _held.archive = kind(path)
         _held.path = path
     archive: _Archive = _held.archive
     return archive
@@ -209,7 +241,7 @@ def _in_folder(folder: str) -> Iterator[Input]:
                 if entry.is_dir(follow_symlinks=False):
                     folders.add(entry.name)
                     names.append(entry.name)
-                elif _is_image(entry.name) and entry.is_file():
+                elif (_is_image(entry.name) or _is_idx_of_images(entry.name)) and entry.is_file():
                     names.append(entry.name)
     except OSError:
         yield Input(folder)  # reading it will say why
@@ -218,6 +250,8 @@ def _in_folder(folder: str) -> Iterator[Input]:
         path = os.path.join(folder, name)
         if name in folders:
             yield from _in_folder(path)
+        elif _is_idx(name):
+            yield from _in_rows(Path(path), _Idx)
         else:
             yield Input(path)
 
@@ -236,14 +270,24 @@ def _in_zip(path: Path) -> Iterator[Input]:
             yield Input(str(path), name)
 
 
-def _in_npz(path: Path) -> Iterator[Input]:
+def _in_rows(path: Path, kind: type[_Npz] | type[_Idx]) -> Iterator[Input]:
     try:
-        archive = _Npz(str(path))
+        archive = kind(str(path))
         archive.close()
     except (OSError, *_UNREADABLE) as error:
-        raise InputError(f"{path} cannot be read as npz: {error}") from error
+        called = kind.__name__.removeprefix("_").lower()
+        raise InputError(f"{path} cannot be read as {called}: {error}") from error
     for row in range(archive.count):
         yield Input(str(path), str(row))
+
+
+def _is_idx(name: str) -> bool:
+    """Whether a file is called as MNIST's are."""
+    return name.lower().removesuffix(".gz").endswith(("ubyte", ".idx"))
+
+
+def _is_idx_of_images(name: str) -> bool:
+    return _is_idx(name) and "labels" not in name
 
 
 def _is_image(name: str) -> bool:

@@ -10,17 +10,23 @@ import numpy as np
 import numpy.typing as npt
 import simplejpeg
 
+from serving.containers import MAX_PARTS, MAX_SCANS
+
 _MOST: Final = 2**20  # pixels; beyond, what Pillow needs to begin is nothing to what follows
+_MOST_BYTES: Final = 4 * MAX_PARTS  # segments have 4 at least, so there cannot be too many of them
+_SCAN: Final = b"\xff\xda"
 _COLOURS: Final = {"Gray": "GRAY", "YCbCr": "RGB"}  # how they are stored, and what becomes of them
 
 
 def small_jpeg(data: bytes, max_pixels: int) -> npt.NDArray[np.uint8] | None:
     """The pixels, [h, w, 1] or [h, w, 3], read-only; None for what is better left to Pillow.
 
-    Args:
-        data: A JPEG without needless segments (`serving.containers.essential_jpeg`).
+    Needless segments do no harm here: this decoder passes over them and keeps nothing.
     """
     if b"Exif\0" in data:  # it may want to be turned
+        return None
+    # Whatever else has these bytes, there are no more scans than this.
+    if len(data) > _MOST_BYTES or data.count(_SCAN) > MAX_SCANS:
         return None
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)

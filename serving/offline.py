@@ -58,8 +58,22 @@ def _parameter(verb: str, name: str) -> _Decorator:
     )
 
 
+class _Images(click.Path):
+    """A path of images."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        if str(value) == "digits" or str(value).startswith("toy:"):
+            self.fail(
+                f"{value} is made for training and is no file: name images, folders, or zip, npz "
+                "and idx files",
+                param,
+                ctx,
+            )
+        return super().convert(value, param, ctx)
+
+
 _images = click.argument(
-    "images", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path)
+    "images", nargs=-1, required=True, type=_Images(exists=True, path_type=Path)
 )
 _label = click.option(
     "--label", metavar="CLASS", help="Of a conditional model: the class, by name or number."

@@ -22,13 +22,22 @@ class Limits(NamedTuple):
 
     engine: float  # a bare onnxruntime session, as fast as it can be called
     decoders: float  # files to pixels
+    shared: bool  # whether both compute on the same cores
+
+    @property
+    def together(self) -> float:
+        """What both can do at most: on the same cores an image takes the time of both."""
+        if self.shared:
+            return 1 / (1 / self.engine + 1 / self.decoders)
+        return min(self.engine, self.decoders)
 
     def said(self, rate: float) -> str:
         """The rate beside them."""
         return (
             f"{rate:,.0f} images/s; the engine alone {self.engine:,.0f} "
             f"({rate / self.engine:.2f} of it), decoding alone {self.decoders:,.0f} "
-            f"({rate / self.decoders:.2f} of it)"
+            f"({rate / self.decoders:.2f} of it), both together at most {self.together:,.0f} "
+            f"({rate / self.together:.2f} of it)"
         )
 
 
@@ -36,12 +45,15 @@ def measured(pipeline: Pipeline, ledger: Ledger) -> Limits | None:
     """Both, with the first images of the run; None if none of them can be read."""
     parts = range(-(-_IMAGES // ledger.rows(0)))
     inputs = [one for part in parts if part < ledger.parts for one in ledger.inputs(part)]
-    list(pipeline.decode(inputs[: pipeline.block_rows]))  # a process may have to begin
+    for _ in pipeline.decode(inputs[: pipeline.block_rows]):
+        pass  # a process may have to begin
     begin = time.perf_counter()
-    blocks = [block.rows for block in pipeline.decode(inputs)]
+    blocks = [block.copy() for block in pipeline.decode(inputs)]
     decoders = len(inputs) / (time.perf_counter() - begin)
     rows = np.concatenate(blocks)
-    return Limits(_engine(pipeline, ledger, rows), decoders) if len(rows) else None
+    if not len(rows):
+        return None
+    return Limits(_engine(pipeline, ledger, rows), decoders, shared=pipeline.pair.device == "cpu")
 
 
 def _engine(pipeline: Pipeline, ledger: Ledger, rows: Pixels) -> float:

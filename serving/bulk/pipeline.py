@@ -1,5 +1,6 @@
 """Parts computed on this machine: processes decode, threads run the engine, some blocks ahead."""
 
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -7,8 +8,8 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
-from itertools import islice
-from typing import Final, NamedTuple
+from itertools import count, islice
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +27,8 @@ _BLOCK_ROWS: Final = 256
 _CALLERS_OF_A_GPU: Final = 2  # while one computes the other has its answer taken apart
 _AHEAD: Final = 4  # blocks in work for each process and thread
 
+_shared: Pixels  # in a decoding process: the places that its images go to
+
 
 class Decoded(NamedTuple):
     """Images from files."""
@@ -42,15 +45,21 @@ class Answers(NamedTuple):
     errors: list[str | None]
 
 
-def decoded(inputs: Sequence[Input], spec: ImageSpec) -> Decoded:
-    """The images that these are."""
+def decoded(inputs: Sequence[Input], spec: ImageSpec, rows: Pixels | None = None) -> Decoded:
+    """The images that these are, in the first of `rows` where there are some."""
     reading = fitted(spec)
-    found = [read(one, reading) for one in inputs]
-    good = [one for one in found if not isinstance(one, str)]
-    return Decoded(
-        np.stack(good) if good else np.empty((0, *spec.shape), np.uint8),
-        [one if isinstance(one, str) else None for one in found],
-    )
+    rows = np.empty((len(inputs), *spec.shape), np.uint8) if rows is None else rows
+    errors: list[str | None] = []
+    good = 0
+    for one in inputs:
+        found = read(one, reading)
+        if isinstance(found, str):
+            errors.append(found)
+        else:
+            rows[good] = found
+            good += 1
+            errors.append(None)
+    return Decoded(rows[:good], errors)
 
 
 def computed(job: Job, pair: LocalPair, inputs: Sequence[Input], images: Decoded) -> Answers:
@@ -77,17 +86,25 @@ class Pipeline:
 
     def __init__(self, job: Job) -> None:
         self._job = job
-        self.block_rows = max(1, min(_BLOCK_ROWS, _BLOCK_BYTES // job.item_bytes))
+        most = max(1, min(_BLOCK_ROWS, _BLOCK_BYTES // job.item_bytes))
+        self.block_rows = 1 << (most.bit_length() - 1)  # parts and batches are cut evenly
         self.pair = open_bundle(job.bundle, device=job.device, threads=1)
         callers = usable_cores() if self.pair.device == "cpu" else _CALLERS_OF_A_GPU
+        self._ahead = _AHEAD * (callers + usable_cores())
+        # A copy of a process that has threads is a process that may hang.
+        context = multiprocessing.get_context("spawn")
+        # Pixels stay where they were decoded: to send them through a pipe takes half as long again
+        # as to decode them.  No more blocks are ever on their way than there are places.
+        memory = context.RawArray(ctypes.c_ubyte, self._ahead * self.block_rows * job.item_bytes)
+        self._places = _places(memory, self.block_rows, job.spec)
+        self._next = count()
         self._engines = ThreadPoolExecutor(callers, thread_name_prefix="engine")
         self._decoders = ProcessPoolExecutor(
             usable_cores(),
-            # A copy of a process that has threads is a process that may hang.
-            mp_context=multiprocessing.get_context("spawn"),
+            mp_context=context,
             initializer=_begin_decoding,
+            initargs=(memory, self.block_rows, job.spec),
         )
-        self._ahead = _AHEAD * (callers + usable_cores())
 
     def parts(
         self, ledger: Ledger, stopped: Callable[[], bool], progress: Callable[[Answers], None]
@@ -106,12 +123,12 @@ class Pipeline:
                 yield part, whole(ledger.form, pieces)
                 pieces = []
 
-    def decode(self, inputs: Sequence[Input]) -> Iterator[Decoded]:
-        """These decoded and nothing else done, block by block."""
+    def decode(self, inputs: Sequence[Input]) -> Iterator[Pixels]:
+        """These decoded and nothing else done, block by block; each until the next is asked for."""
         pending = deque(self._decoding(block) for block in islice(_cut(inputs, self), self._ahead))
         rest = islice(_cut(inputs, self), self._ahead, None)
         while pending:
-            yield pending.popleft().result()
+            yield pending.popleft()().rows
             pending.extend(self._decoding(block) for block in islice(rest, 1))
 
     def close(self) -> None:
@@ -129,11 +146,19 @@ class Pipeline:
             for inputs in _cut(ledger.inputs(part), self):
                 yield part, self._engines.submit(self._answer, inputs, self._decoding(inputs))
 
-    def _decoding(self, inputs: Sequence[Input]) -> Future[Decoded]:
-        return self._decoders.submit(decoded, inputs, self._job.spec)
+    def _decoding(self, inputs: Sequence[Input]) -> Callable[[], Decoded]:
+        """Begin to decode these, in the place of those decoded longest ago; waits for the end."""
+        place = next(self._next) % self._ahead
+        errors = self._decoders.submit(_decode, inputs, self._job.spec, place)
 
-    def _answer(self, inputs: Sequence[Input], images: Future[Decoded]) -> Answers:
-        return computed(self._job, self.pair, inputs, images.result())
+        def wait() -> Decoded:
+            found = errors.result()
+            return Decoded(self._places[place, : found.count(None)], found)
+
+        return wait
+
+    def _answer(self, inputs: Sequence[Input], images: Callable[[], Decoded]) -> Answers:
+        return computed(self._job, self.pair, inputs, images())
 
 
 def _cut(inputs: Sequence[Input], pipeline: Pipeline) -> Iterator[Sequence[Input]]:
@@ -141,11 +166,23 @@ def _cut(inputs: Sequence[Input], pipeline: Pipeline) -> Iterator[Sequence[Input
     return (inputs[start : start + rows] for start in range(0, len(inputs), rows))
 
 
-def _begin_decoding() -> None:
+def _places(memory: Any, rows: int, spec: ImageSpec) -> Pixels:
+    """Memory that processes share as places for blocks, [places, rows, H, W, C]."""
+    return np.frombuffer(memory, np.uint8).reshape(-1, rows, *spec.shape)
+
+
+def _begin_decoding(memory: Any, rows: int, spec: ImageSpec) -> None:
     """What a decoding process does first."""
+    global _shared
+    _shared = _places(memory, rows, spec)
     # Ctrl-C at a terminal goes to all processes; the first of them decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _decode(inputs: Sequence[Input], spec: ImageSpec, place: int) -> list[str | None]:
+    """What a decoding process does then: the images into that place; what is wrong with each."""
+    return decoded(inputs, spec, _shared[place]).errors
 
 
 def _end_with_parent() -> None:

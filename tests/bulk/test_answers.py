@@ -1,6 +1,7 @@
 """What lands in a Parquet file: the answers that HTTP gives, and a reason where there is none."""
 
 import base64
+import gzip
 import io
 import json
 import zipfile
@@ -10,6 +11,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import numpy.typing as npt
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
@@ -134,6 +136,49 @@ def test_zips_and_arrays_are_read_too(oracle_bundle: Path, tmp_path: Path) -> No
     result = run("encode", oracle_bundle, tmp_path / "a.npz", "--out", tmp_path / "z.npy")
     assert result.exit_code == 0, result.output
     np.testing.assert_allclose(np.load(tmp_path / "z.npy"), wanted[2:], atol=1e-5)
+
+
+def test_mnists_files_are_read_too(oracle_bundle: Path, tmp_path: Path) -> None:
+    """A folder of them, packed and not; labels are no images."""
+    folder = tmp_path / "d"
+    folder.mkdir()
+    grey = IMAGES[:3, :, :, 0]
+    (folder / "t10k-images-idx3-ubyte").write_bytes(idx(grey))
+    (folder / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(IMAGES)))
+    (folder / "train-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx(np.arange(6))))
+    (tmp_path / "cut.idx").write_bytes(idx(IMAGES)[:-1])
+    found = rows("encode", oracle_bundle, folder, tmp_path / "cut.idx", tmp_path / "z.parquet")
+    names = [f"d/t10k-images-idx3-ubyte/{i}" for i in range(3)]
+    names += [f"d/train-images-idx3-ubyte.gz/{i}" for i in range(6)]
+    names += [f"cut.idx/{i}" for i in range(6)]
+    assert [row["path"] for row in found] == [str(tmp_path / name) for name in names]
+    assert found.pop()["error"]
+    assert not any(row["error"] for row in found)
+    shown = np.concatenate([np.repeat(grey[..., np.newaxis], 3, axis=3), IMAGES, IMAGES[:5]])
+    np.testing.assert_allclose([row["code"] for row in found], oracle_encode(shown), atol=1e-5)
+
+
+def test_what_is_no_file_of_images_is_refused_in_a_sentence(
+    oracle_bundle: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "labels-idx1-ubyte").write_bytes(idx(np.arange(6)))
+    (tmp_path / "empty.idx").write_bytes(b"")
+    for words, name in {
+        "digits is made for training and is no file": "digits",
+        "toy:ring is made for training and is no file": "toy:ring",
+        "labels-idx1-ubyte cannot be read as idx": tmp_path / "labels-idx1-ubyte",
+        "empty.idx cannot be read as idx": tmp_path / "empty.idx",
+    }.items():
+        result = run("encode", oracle_bundle, name, "--out", tmp_path / "z.parquet")
+        assert result.exit_code == 2, result.output
+        assert words in result.output
+    assert not list(tmp_path.glob("z.*"))
+
+
+def idx(array: npt.NDArray[Any]) -> bytes:
+    """An idx file of unsigned bytes."""
+    sizes = np.array(array.shape, ">u4").tobytes()
+    return bytes((0, 0, 8, array.ndim)) + sizes + array.astype(np.uint8).tobytes()
 
 
 @pytest.mark.parametrize(("shape", "why"), [((1, 9_000, 9_000), "limit"), ((1, 2, 2, 9), "c 1")])

@@ -1,12 +1,14 @@
 """Small JPEGs take a short way: it must give Pillow's pixels, and leave to it what is odd."""
 
 import io
+import time
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
+import odd_files
 from serving.errors import ServingError, TooLarge, Unprocessable
 from serving.images import ImageSpec, decode
 from serving.jpeg import small_jpeg
@@ -98,6 +100,26 @@ def test_what_is_odd_is_left_to_pillow(data: bytes) -> None:
             decode(data, GREY)
     else:
         assert decode(data, GREY).shape == GREY.shape
+
+
+def test_scans_are_counted_before_one_is_decoded() -> None:
+    data = jpeg(Image.new("L", (1000, 1000)), progressive=True)
+    last = data[data.rindex(b"\xff\xda") : -2]
+    started = time.process_time()
+    assert small_jpeg(data[:-2] + last * (200_000 // len(last)) + data[-2:], MOST) is None
+    assert time.process_time() - started < 1  # each takes a millisecond
+
+
+def test_needless_segments_change_no_pixel() -> None:
+    data = jpeg(picture(33, 47, "RGB"))
+    filled = odd_files.in_jpeg(
+        data,
+        b"".join(odd_files.segment(kind, data[:600]) for kind in (0xFE, 0xE2, 0xE5, 0xED)),
+    )
+    found, wanted = small_jpeg(filled, MOST), small_jpeg(data, MOST)
+    assert found is not None
+    assert wanted is not None
+    np.testing.assert_array_equal(found, wanted)
 
 
 def test_no_bytes_whatever_bring_anything_but_pixels_or_a_refusal() -> None:
