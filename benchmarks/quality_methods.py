@@ -24,6 +24,7 @@ from export.destination import destination
 from export.runs import pair_of, preprocess_of
 from export.subjects import open_subject
 from export.watching import Silent
+from models import pairings
 from models.config import Config
 from models.datasets import Dataset
 from models.datasets.dataset import fingerprints
@@ -114,7 +115,7 @@ class _Served:
         here = Path(self._folder.name)
         run = _train(case, pairing, here / "run")
         with torch.no_grad():
-            self._pair = open_bundle(_export(case, run, here))
+            self._pair = open_bundle(_export(case, pairing, run, here))
 
     def __call__(self, items: Array) -> Scores:
         parts = [self._pair.score(items[i : i + ROWS]).terms for i in range(0, len(items), ROWS)]
@@ -141,8 +142,10 @@ def _train(case: Case, pairing: str, out: Path) -> Path:
     return out
 
 
-def _export(case: Case, run: Path, folder: Path) -> Path:
-    watch, subject, trained = Silent(), open_subject(run), load_pair(run, judged=True)
+def _export(case: Case, pairing: str, run: Path, folder: Path) -> Path:
+    watch, subject = Silent(), open_subject(run)
+    critics = pairings.find(pairing).has
+    trained = load_pair(run, judged=critics.joint or critics.image)
     kept = Dataset(images=case.train, columns=case.columns)
     config = trained.config
     _, held_out = kept.held_out(config.data.holdout, config.train.seed)
