@@ -21,6 +21,7 @@ from torch.nn.functional import avg_pool2d
 from benchmarks.quality_sources import Array, Case
 from export import bundle_writer, calibration
 from export.destination import destination
+from export.graphs import Dissimilarity
 from export.runs import pair_of, preprocess_of
 from export.subjects import open_subject
 from export.watching import Silent
@@ -56,21 +57,34 @@ def pca(case: Case) -> Scorer:
     def score(items: Array) -> Scores:
         x, found = see(items), {}
         for size, each in fitted.items():
-            d = (x - each.inverse_transform(each.transform(x))).reshape(items.shape)
-            found |= {term + size: scores for term, scores in _aggregated(d).items()}
+            again = each.inverse_transform(each.transform(x))
+            terms = _aggregated(x.reshape(items.shape), again.reshape(items.shape))
+            found |= {term + size: scores for term, scores in terms.items()}
         return found
 
     return score
 
 
-def _aggregated(d: npt.NDArray[np.float32]) -> Scores:
-    """What the score graph makes of residuals [N, D], or of images' [N, H, W, C]."""
+def _aggregated(x: npt.NDArray[np.float32], again: npt.NDArray[np.float32]) -> Scores:
+    """What the score graph makes of items [N, D], or images [N, H, W, C], and of them again."""
+    d = x - again
     parts = {"l1": np.abs(d), "l2": np.square(d)}
     if d.ndim == 4:
         planes = torch.from_numpy(d).movedim(3, 1)
         smooth = avg_pool2d(planes, 3, stride=1, padding=1, count_include_pad=False)
         parts["l2s"] = np.square(smooth.numpy())
-    return {name: part.reshape(len(d), -1).mean(axis=1) for name, part in parts.items()}
+    found = {name: part.reshape(len(d), -1).mean(axis=1) for name, part in parts.items()}
+    return found | ({"ssim": _dissimilar(x, again.clip(0, 1))} if d.ndim == 4 else {})
+
+
+def _dissimilar(x: npt.NDArray[np.float32], again: npt.NDArray[np.float32]) -> Array:
+    """1 - SSIM of images [N, H, W, C] in [0, 1]."""
+    differs = Dissimilarity(x.shape[1:])
+    pairs = (
+        [torch.from_numpy(each[i : i + ROWS]).movedim(3, 1) for each in (x, again)]
+        for i in range(0, len(x), ROWS)
+    )
+    return np.concatenate([differs(*pair).numpy() for pair in pairs])
 
 
 def forest(case: Case) -> Scorer:
