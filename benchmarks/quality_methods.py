@@ -55,7 +55,8 @@ def pca(case: Case) -> Scorer:
     }
 
     def score(items: Array) -> Scores:
-        x, found = see(items), {}
+        x = see(items)
+        found: dict[str, npt.NDArray[Any]] = {}
         for size, each in fitted.items():
             again = each.inverse_transform(each.transform(x))
             terms = _aggregated(x.reshape(items.shape), again.reshape(items.shape))

@@ -111,7 +111,7 @@ def test_what_is_there_is_not_measured_again(
 
 def test_pairs_are_held_against_pca_in_words_and_by_class() -> None:
     reached = {"PCA": (0.9, 0.8), "aae": (0.95, 0.75)}
-    records = [
+    records: list[dict[str, Any]] = [
         {"set": "MNIST", "part": f"class {i}", "method": method, "trained": method == "aae",
          "term": "l2s", "valid_auroc": 0.5, "date": "d", "device": "x", "run": "r", "commit": "c",
          "how": {}, "test": {"auroc": auroc[i], "f1": 0.7 + i / 10, "f1_calibrated": 0.5,
