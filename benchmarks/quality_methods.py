@@ -21,9 +21,11 @@ from torch.nn.functional import avg_pool2d
 from benchmarks.quality_sources import Array, Case
 from export import bundle_writer, calibration
 from export.destination import destination
+from export.graphs import Dissimilarity
 from export.runs import pair_of, preprocess_of
 from export.subjects import open_subject
 from export.watching import Silent
+from models import pairings
 from models.config import Config
 from models.datasets import Dataset
 from models.datasets.dataset import fingerprints
@@ -56,21 +58,34 @@ def pca(case: Case) -> Scorer:
         x = see(items)
         found: dict[str, npt.NDArray[Any]] = {}
         for size, each in fitted.items():
-            d = (x - each.inverse_transform(each.transform(x))).reshape(items.shape)
-            found |= {term + size: scores for term, scores in _aggregated(d).items()}
+            again = each.inverse_transform(each.transform(x))
+            terms = _aggregated(x.reshape(items.shape), again.reshape(items.shape))
+            found |= {term + size: scores for term, scores in terms.items()}
         return found
 
     return score
 
 
-def _aggregated(d: npt.NDArray[np.float32]) -> Scores:
-    """What the score graph makes of residuals [N, D], or of images' [N, H, W, C]."""
+def _aggregated(x: npt.NDArray[np.float32], again: npt.NDArray[np.float32]) -> Scores:
+    """What the score graph makes of items [N, D], or images [N, H, W, C], and of them again."""
+    d = x - again
     parts = {"l1": np.abs(d), "l2": np.square(d)}
     if d.ndim == 4:
         planes = torch.from_numpy(d).movedim(3, 1)
         smooth = avg_pool2d(planes, 3, stride=1, padding=1, count_include_pad=False)
         parts["l2s"] = np.square(smooth.numpy())
-    return {name: part.reshape(len(d), -1).mean(axis=1) for name, part in parts.items()}
+    found = {name: part.reshape(len(d), -1).mean(axis=1) for name, part in parts.items()}
+    return found | ({"ssim": _dissimilar(x, again.clip(0, 1))} if d.ndim == 4 else {})
+
+
+def _dissimilar(x: npt.NDArray[np.float32], again: npt.NDArray[np.float32]) -> Array:
+    """1 - SSIM of images [N, H, W, C] in [0, 1]."""
+    differs = Dissimilarity(x.shape[1:])
+    pairs = (
+        [torch.from_numpy(each[i : i + ROWS]).movedim(3, 1) for each in (x, again)]
+        for i in range(0, len(x), ROWS)
+    )
+    return np.concatenate([differs(*pair).numpy() for pair in pairs])
 
 
 def forest(case: Case) -> Scorer:
@@ -115,7 +130,7 @@ class _Served:
         here = Path(self._folder.name)
         run = _train(case, pairing, here / "run")
         with torch.no_grad():
-            self._pair = open_bundle(_export(case, run, here))
+            self._pair = open_bundle(_export(case, pairing, run, here))
 
     def __call__(self, items: Array) -> Scores:
         parts = [self._pair.score(items[i : i + ROWS]).terms for i in range(0, len(items), ROWS)]
@@ -142,8 +157,10 @@ def _train(case: Case, pairing: str, out: Path) -> Path:
     return out
 
 
-def _export(case: Case, run: Path, folder: Path) -> Path:
-    watch, subject, trained = Silent(), open_subject(run), load_pair(run, judged=True)
+def _export(case: Case, pairing: str, run: Path, folder: Path) -> Path:
+    watch, subject = Silent(), open_subject(run)
+    critics = pairings.find(pairing).has
+    trained = load_pair(run, judged=critics.joint or critics.image)
     kept = Dataset(images=case.train, columns=case.columns)
     config = trained.config
     _, held_out = kept.held_out(config.data.holdout, config.train.seed)

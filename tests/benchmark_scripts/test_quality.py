@@ -10,10 +10,11 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks import quality, quality_sources, quality_tables
-from benchmarks.quality_methods import METHODS
+from benchmarks.quality_methods import METHODS, _aggregated
 from benchmarks.quality_sources import Case, Sides
 from benchmarks.records import Records
 from models.datasets.dataset import fingerprints
+from models.metrics.ssim import ssim
 
 
 def sides(items: Any, abnormal: Any, count: Any = None) -> Sides:
@@ -106,6 +107,44 @@ def test_what_is_there_is_not_measured_again(
     done = CliRunner().invoke(quality.main, ["--table", "--run", "r"])
     assert done.exit_code == 0, done.output
     assert "0.9000" in done.output
+
+
+def test_pairs_are_held_against_pca_in_words_and_by_class() -> None:
+    reached = {"PCA": (0.9, 0.8), "aae": (0.95, 0.75)}
+    records: list[dict[str, Any]] = [
+        {"set": "MNIST", "part": f"class {i}", "method": method, "trained": method == "aae",
+         "term": "l2s", "valid_auroc": 0.5, "date": "d", "device": "x", "run": "r", "commit": "c",
+         "how": {}, "test": {"auroc": auroc[i], "f1": 0.7 + i / 10, "f1_calibrated": 0.5,
+         "fpr_calibrated": 0.05, "average_precision": 0.6, "normal": 10 + 2 * i, "abnormal": 2}}
+        for method, auroc in reached.items() for i in range(2)
+    ]  # fmt: skip
+    text = quality_tables.document(records)
+    assert "| normal class | 0 | 1 |" in text
+    assert "| aae | 0.950 | 0.750 |" in text
+    assert "11 normal, 2 abnormal" in text
+    said = "MNIST, aae: AUROC 0.8500, equal to PCA's 0.8500, better in 1 of 2; F1 0.7500, equal to"
+    assert said in text
+    records[-1]["test"]["auroc"] = 0.6
+    assert "AUROC 0.7750, worse than PCA's 0.8500, better in 1 of 2" in quality_tables.document(
+        records
+    )
+
+
+def test_pca_has_the_aggregators_of_the_score_graph() -> None:
+    x, again = np.random.default_rng(0).random((2, 2, 12, 13, 3)).astype(np.float32)
+    d = x - again
+    smooth = np.empty_like(d)
+    for i in range(12):
+        for j in range(13):
+            around = d[:, max(0, i - 1) : i + 2, max(0, j - 1) : j + 2]
+            smooth[:, i, j] = around.mean(axis=(1, 2))
+    found = _aggregated(x, again)
+    np.testing.assert_allclose(found["l2s"], np.square(smooth).mean(axis=(1, 2, 3)), rtol=1e-5)
+    np.testing.assert_allclose(found["l1"], np.abs(d).mean(axis=(1, 2, 3)), rtol=1e-5)
+    levels = [np.rint(each * 255).astype(np.uint8) for each in (x, again)]
+    known = ssim(images=levels[0], reconstructions=levels[1])
+    np.testing.assert_allclose(found["ssim"], 1 - known, atol=0.01)
+    assert set(_aggregated(x[:, 0, 0], again[:, 0, 0])) == {"l1", "l2"}
 
 
 def test_the_document_is_what_the_records_say() -> None:

@@ -16,6 +16,7 @@ PLACES = {
     "digits-labels": None,
     "ring": None,
     "fashion": DATA / "fashion-mnist",
+    "one-class": DATA / "fashion-mnist",
     "magnetic": DATA / "magnetic-tile/magnetic_tile_half.zip",
     "emoji": DATA / "noto-emoji/noto_emoji_64.npz",
     "kddcup99": DATA / "tabular/kddcup.data_10_percent.gz",
