@@ -19,6 +19,7 @@ from models.metrics import pca
 from models.metrics.auroc import auroc
 from models.metrics.localisation import LIMIT, per_region_overlap, pixel_auroc
 from models.metrics.residuals import residual_terms
+from models.metrics.ssim import ssim
 from serving.scoring import decide
 from serving.tiles import Frame, Tiling
 
@@ -123,9 +124,11 @@ def _by_pca(
 ) -> tuple[dict[str, float], Floats]:
     """The terms of the residual, of the worst tile by each, and the heat, as the score graph's."""
     tiles = frame.cut(tiling)
-    d = (tiles.astype(np.float32) - linear.decode(linear.encode(tiles))) / np.float32(255)
-    terms = {f"pca_{name}": float(each.max()) for name, each in residual_terms(d).items()}
-    return terms, frame.stitched(np.abs(d).mean(axis=3), tiling)
+    again = linear.decode(linear.encode(tiles))
+    d = (tiles.astype(np.float32) - again) / np.float32(255)
+    terms = residual_terms(d) | {"ssim": 1 - ssim(images=tiles, reconstructions=again)}
+    worst = {f"pca_{name}": float(each.max()) for name, each in terms.items()}
+    return worst, frame.stitched(np.abs(d).mean(axis=3), tiling)
 
 
 def _auroc(side: Side, bad: npt.NDArray[np.bool_]) -> dict[str, float]:

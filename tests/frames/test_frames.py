@@ -199,7 +199,7 @@ def test_evaluate_tells_frames_apart_beside_pca(calibrated: Path, data: Path) ->
     for i, term in enumerate(pair.manifest.score.terms):
         assert figures["auroc"][term] == pytest.approx(roc_auc_score(truth, scored.terms[:, i]))
     assert figures["kinds"]["spot"]["auroc"]["l2s"] == figures["auroc"]["l2s"]
-    terms = ("l2", "l2s", "peak", "blob")
+    terms = ("l2", "l2s", "peak", "blob", "ssim")
     assert figures["pca"]["auroc"] == {f"pca_{term}": 1 for term in terms}  # black in grey
     heat = np.concatenate([one.ravel() for one in scored.heat])
     defective = np.concatenate(
