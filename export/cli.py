@@ -20,6 +20,7 @@ from export.subjects import Subject, open_subject
 from export.watching import Terminal
 from models.training.checkpoint import load_pair
 from serving.cutting import cutting, tiling
+from serving.tiles import Tiling
 
 
 @click.command()
@@ -39,6 +40,8 @@ from serving.cutting import cutting, tiling
     "--critic", is_flag=True,
     help="Let the run's critic judge too: its weights travel, score terms feature and critic.",
 )  # fmt: skip
+@click.option("--by", metavar="TERM", help="The term that judges, where it is calibrated.")
+@cutting
 def export(
     run: Path,
     out: Path | None,
@@ -48,6 +51,10 @@ def export(
     precision: str,
     data: str | None,
     critic: bool,
+    by: str | None,
+    tile: int | None,
+    stride: int | None,
+    roi: str | None,
 ) -> None:
     """Write the bundle OUT (.../NAME/VERSION) from the latest checkpoint of RUN.
 
@@ -55,9 +62,12 @@ def export(
 
     The graphs are compared with torch before OUT comes to exist.
 
+    With --calibrate the options --by, --tile, --stride and --roi are those of biject calibrate.
+
     \b
     Example:
         biject export runs/digits my-models/digits/1 --calibrate digits
+        biject export runs/tiles my-models/tiles/1 --calibrate frames --tile 64
         biject serve my-models
     """
     with (
@@ -68,15 +78,19 @@ def export(
         target = [str(out)] if out is not None else ["--store", "--name", place.name]
         command = ["biject", "export", str(run), *target]
         command += ["--critic"] * critic
+        of_calibration = {"--by": by, "--tile": tile, "--stride": stride, "--roi": roi}
+        given = {option: value for option, value in of_calibration.items() if value is not None}
+        if given and data is None:
+            raise BadOutput(f"{', '.join(given)} is of a calibration: it wants --calibrate as well")
         hashes, calibrate = trained_on.of_run(run), None
         if data is not None:
             command += ["--calibrate", data]
-            watch = Terminal()
-            normal = calibration.normal_images(open_subject(run), data, watch=watch)
+            command += [str(part) for option in given.items() for part in option]
+            watch, subject = Terminal(), open_subject(run)
+            asked = tiling(subject.image, None, tile=tile, stride=stride, roi=roi)
+            normal = _normal(subject, data, asked, watch=watch)
             hashes = normal.hashes if hashes is None else hashes
-            _say(normal.notes)
-
-            calibrate = functools.partial(calibration.calibrate, normal=normal, watch=watch)
+            calibrate = functools.partial(calibration.calibrate, normal=normal, by=by, watch=watch)
 
         if hashes is None:
             _say(["the run has no hashes of its images: calibration will not notice them"])
@@ -136,12 +150,7 @@ def calibrate(
         if subject.opened is None:
             raise BadOutput(f"{bundle} is a run: biject export {bundle} OUT --calibrate {data}")
         asked = tiling(subject.image, None, tile=tile, stride=stride, roi=roi)
-        normal: calibration.Normal | frames.NormalFrames
-        if asked is None:
-            normal = calibration.normal_images(subject, data, force=force, watch=watch)
-        else:
-            normal = calibration.normal_frames(subject, data, asked, force=force, watch=watch)
-        _say(normal.notes)
+        normal = _normal(subject, data, asked, force=force, watch=watch)
         bundle_writer.rewrite(
             subject.opened,
             place,
@@ -229,6 +238,19 @@ def evaluate(
         if place is not None and measured.opened is not None:
             bundle_writer.rewrite(measured.opened, place, changes={"quality": found.figures})
             click.echo(f"wrote {write}", err=True)
+
+
+def _normal(
+    subject: Subject, data: str, asked: Tiling | None, *, force: bool = False, watch: Terminal
+) -> calibration.Normal | frames.NormalFrames:
+    """What of `data` may calibrate, images or frames to be cut; says what there is to know."""
+    normal: calibration.Normal | frames.NormalFrames
+    if asked is None:
+        normal = calibration.normal_images(subject, data, force=force, watch=watch)
+    else:
+        normal = calibration.normal_frames(subject, data, asked, force=force, watch=watch)
+    _say(normal.notes)
+    return normal
 
 
 def _tiles_of(subject: Subject) -> Mapping[str, Any] | None:

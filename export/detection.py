@@ -14,6 +14,7 @@ from models.datasets import Dataset
 from models.metrics import pca
 from models.metrics.auroc import auroc
 from models.metrics.average_precision import average_precision
+from models.metrics.residuals import residual_terms
 from serving.scoring import decide
 
 Images = npt.NDArray[np.uint8]
@@ -133,7 +134,7 @@ def _scored(
     seen = work.subject.seen
     if linear is not None:
         for images, scores in sides:
-            scores["pca_l2"] = squared_error(linear, seen(images))
+            scores |= by_pca(linear, seen(images))
     if known is not None and len(known) > 1:
         known = known.limited(FOREST_ROWS)
         work.watch.say(f"fitting an isolation forest to {len(known):,} images")
@@ -144,12 +145,16 @@ def _scored(
     return Scored(title=title, normal=sides[0][1], abnormal=sides[1][1])
 
 
-def squared_error(linear: pca.LinearPair, images: Images) -> npt.NDArray[np.float64]:
-    """Mean squared error of each image or scaled vector, as the term l2 has it."""
-    white = 255.0 if images.dtype == np.uint8 else 1.0
-    errors = []
+def by_pca(linear: pca.LinearPair, images: Images) -> dict[str, npt.NDArray[np.float64]]:
+    """The terms [N] of PCA's residual that are compared with: l2, of images peak and blob too."""
+    white = np.float32(255.0 if images.dtype == np.uint8 else 1.0)
+    parts = []
     for start in range(0, len(images), pca.ROWS):
         some = images[start : start + pca.ROWS]
-        difference = some.astype(np.float32) - linear.decode(linear.encode(some))
-        errors.append(np.square(difference / white).reshape(len(some), -1).mean(axis=1))
-    return np.concatenate(errors).astype(np.float64)
+        d = (some.astype(np.float32) - linear.decode(linear.encode(some))) / white
+        of_vectors = d.ndim == 2
+        parts.append({"l2": np.square(d).mean(axis=1)} if of_vectors else residual_terms(d))
+    return {
+        f"pca_{name}": np.concatenate([part[name] for part in parts]).astype(np.float64)
+        for name in parts[0]
+    }

@@ -9,7 +9,6 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import uniform_filter
 
 from export import frames
 from export.subjects import Subject
@@ -19,6 +18,8 @@ from models.errors import DataError, UnknownName
 from models.metrics import pca
 from models.metrics.auroc import auroc
 from models.metrics.localisation import LIMIT, per_region_overlap, pixel_auroc
+from models.metrics.residuals import residual_terms
+from models.metrics.ssim import ssim
 from serving.scoring import decide
 from serving.tiles import Frame, Tiling
 
@@ -29,7 +30,6 @@ GOOD: Final = "good"  # the normal class of the MVTec layout
 CROPS: Final = 16  # random parts of a frame that PCA is fitted to, where training took none
 MAX_PIXELS: Final = 40_000_000  # of heat maps that are held against masks: bounds memory and time
 RATES: Final = (0.01, 0.05, 0.1)
-PCA_TERMS: Final = ("pca_l2", "pca_l2s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,17 +122,13 @@ def _add(side: Side, terms: dict[str, float]) -> None:
 def _by_pca(
     linear: pca.LinearPair, frame: Frame, tiling: Tiling
 ) -> tuple[dict[str, float], Floats]:
-    """l2 and l2s of the worst tile by each, and the heat, as the score graph has them."""
+    """The terms of the residual, of the worst tile by each, and the heat, as the score graph's."""
     tiles = frame.cut(tiling)
-    d = (tiles.astype(np.float32) - linear.decode(linear.encode(tiles))) / np.float32(255)
-    window = (0, 3, 3, 0)
-    there = uniform_filter(np.ones((1, *d.shape[1:3], 1), np.float32), window, mode="constant")
-    smooth = uniform_filter(d, window, mode="constant") / there
-    terms = {
-        name: float(np.square(one).mean(axis=(1, 2, 3)).max())
-        for name, one in zip(PCA_TERMS, (d, smooth), strict=True)
-    }
-    return terms, frame.stitched(np.abs(d).mean(axis=3), tiling)
+    again = linear.decode(linear.encode(tiles))
+    d = (tiles.astype(np.float32) - again) / np.float32(255)
+    terms = residual_terms(d) | {"ssim": 1 - ssim(images=tiles, reconstructions=again)}
+    worst = {f"pca_{name}": float(each.max()) for name, each in terms.items()}
+    return worst, frame.stitched(np.abs(d).mean(axis=3), tiling)
 
 
 def _auroc(side: Side, bad: npt.NDArray[np.bool_]) -> dict[str, float]:

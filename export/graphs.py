@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from export.folding import folded
 from models.datasets.scaling import Scaling
+from models.metrics import residuals
 from models.metrics.ssim import C1, C2, window
 from models.networks.labelled import UNLABELLED
 from models.pairings.judge import JUDGED, Judge
@@ -66,7 +67,7 @@ class Pixels(nn.Module):
     """Images: uint8 NHWC outside, grey levels NCHW in the middle, [-1, 1] for the networks."""
 
     given, rebuilt = "images", "reconstructions"
-    terms = ("l1", "l2", "l2s", "cycle", "ssim")
+    terms = ("l1", "l2", "l2s", "peak", "blob", "cycle", "ssim")
     unit = WHITE  # one unit of a residual, in grey levels
 
     def levels(self, images: Tensor) -> Tensor:
@@ -188,11 +189,13 @@ class ScoreGraph(Graph):
 
     With r the reconstruction in whole grey levels, as served, and d = (x - r) / 255 signed:
     l1 = mean |d|; l2 = mean d²; l2s = mean (3x3 mean of d)², where edges average only the pixels
-    that exist; cycle = mean (E(x) - E(r))²; ssim = 1 - SSIM(x, r) as models.metrics.ssim has it;
-    prior = mean E(x)² / 2, under a normal prior alone: -log p(E(x)) / Z but for a constant, of
-    a mixed prior without its category;
+    that exist; peak, the largest mean of d², and blob, the largest square of the mean of d, over a
+    window of 7x7 pixels (models.metrics.residuals); cycle = mean (E(x) - E(r))²;
+    ssim = 1 - SSIM(x, r) as models.metrics.ssim has it; prior = mean E(x)² / 2, under a normal
+    prior alone: -log p(E(x)) / Z but for a constant, of a mixed prior without its category;
     heat [N, H, W] = mean of |d| over channels.
-    Vectors have d = (x - r) / scale, column by column, no l2s, no ssim, and |d| [N, D] for heat.
+    Vectors have d = (x - r) / scale, column by column, |d| [N, D] for heat, and none of the terms
+    that look at neighbours: l2s, peak, blob and ssim.
     With critics, their `feature` and `critic` (models.pairings.judge) come last.
     """
 
@@ -220,8 +223,19 @@ class ScoreGraph(Graph):
             return torch.stack([l1, l2, cycle, *more], dim=1), d.abs()
         smooth = F.avg_pool2d(d, 3, stride=1, padding=1, count_include_pad=False)
         l2s = smooth.square().flatten(1).mean(1)
+        peak = windowed(d.square().mean(1, keepdim=True)).amax((1, 2, 3))
+        blob = windowed(d).square().mean(1).amax((1, 2))
         ssim = self.dissimilarity(x / WHITE, r / WHITE)
-        return torch.stack([l1, l2, l2s, cycle, ssim, *more], dim=1), d.abs().mean(1)
+        return torch.stack([l1, l2, l2s, peak, blob, cycle, ssim, *more], dim=1), d.abs().mean(1)
+
+
+def windowed(maps: Tensor) -> Tensor:
+    """Means under every window that lies inside [N, C, H, W], as models.metrics.residuals has it.
+
+    One way after the other: 14 numbers a pixel, not 49.
+    """
+    down, across = (residuals.window(side) for side in maps.shape[2:])
+    return F.avg_pool2d(F.avg_pool2d(maps, (down, 1), stride=1), (1, across), stride=1)
 
 
 class Dissimilarity(nn.Module):

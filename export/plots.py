@@ -5,7 +5,7 @@ same drawing is readable on a light and on a dark page.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import StringIO
 from typing import Any, Final
 
@@ -32,6 +32,7 @@ SHOWN_DIMENSIONS: Final = 12
 BINS: Final = 40
 TAIL: Final = 0.99  # the quantile that a histogram of scores reaches to
 MOST_POINTS: Final = 400  # of a curve
+DRAWN_BASELINES: Final = 3  # at most, beside terms
 
 
 def score_histogram(*, normal: Floats, abnormal: Floats | None, term: str) -> str:
@@ -52,17 +53,20 @@ def score_histogram(*, normal: Floats, abnormal: Floats | None, term: str) -> st
 
 
 def roc_and_precision(scored: Scored) -> str:
-    """The ROC curve and the precision-recall curve of every term and baseline."""
+    """The ROC curves and the precision-recall curves of the best terms and baselines."""
     figure = _figure(9, 4)
     left, right = figure.subplots(1, 2)
-    for name, colour in zip(scored.names, SERIES, strict=False):
+    areas = {
+        name: auroc(normal=scored.normal[name], abnormal=scored.abnormal[name])
+        for name in scored.names
+    }
+    for name, colour in zip(_best(areas), SERIES, strict=False):
         normal, abnormal = scored.normal[name], scored.abnormal[name]
         truth = np.repeat([0, 1], [len(normal), len(abnormal)])
         scores = np.concatenate([normal, abnormal])
         style = {"color": colour, "linestyle": "--" if name in BASELINES else "-"}
         false, true, _ = roc_curve(truth, scores)
-        area = auroc(normal=normal, abnormal=abnormal)
-        label = f"{BASELINES.get(name, name)}, {area:.3f}"
+        label = f"{BASELINES.get(name, name)}, {areas[name]:.3f}"
         left.plot(*_thinned(false, true), label=label, linewidth=1.4, **style)
         precision, recall, _ = precision_recall_curve(truth, scores)
         right.plot(*_thinned(recall, precision), linewidth=1.4, **style)
@@ -73,6 +77,14 @@ def roc_and_precision(scored: Scored) -> str:
     right.set(xlabel="recall", ylabel="precision", title="precision and recall", ylim=(0, 1.02))
     left.legend(frameon=False, fontsize=8, loc="lower right")
     return _svg(figure, left, right, salt=scored.title)
+
+
+def _best(areas: Mapping[str, float]) -> list[str]:
+    """Those that tell best, as many as there are colours: terms, then a few baselines."""
+    ranked = sorted(areas, key=lambda name: areas[name], reverse=True)
+    baselines = [name for name in ranked if name in BASELINES][:DRAWN_BASELINES]
+    terms = [name for name in ranked if name not in BASELINES][: len(SERIES) - len(baselines)]
+    return [*terms, *baselines]
 
 
 def latent_histograms(codes: Floats, *, prior: str) -> str:

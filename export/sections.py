@@ -6,7 +6,13 @@ from typing import Any, Final, NamedTuple
 Json = Mapping[str, Any]
 Row = tuple[str, ...]
 
-BASELINES: Final = {"pca_l2": "PCA, l2", "isolation_forest": "isolation forest"}
+BASELINES: Final = {
+    "pca_l2": "PCA, l2",
+    "pca_l2s": "PCA, l2s",
+    "pca_peak": "PCA, peak",
+    "pca_blob": "PCA, blob",
+    "isolation_forest": "isolation forest",
+}
 
 
 class Section(NamedTuple):
@@ -145,16 +151,17 @@ def _frames(found: Json) -> Iterator[Section]:
     counts = f"{found['normal']:,} normal frames against {found['abnormal']:,} others"
     heads = ("", "AUROC", "mean over kinds")
     yield Section(f"Detection, {counts}, {cut}", rows, heads)
-    best = max(pca["auroc"], key=lambda term: pca["auroc"][term], default=None)
+    same = f"pca_{found['default']}"
+    beside = max(pca["auroc"], key=lambda term: (term == same, pca["auroc"][term]), default=None)
     rows = [
         (
             f"{name} ({kind['count']})",
             f"{kind['auroc'][found['default']]:.4f}",
-            "" if best is None else f"{kind['auroc'][best]:.4f}",
+            "" if beside is None else f"{kind['auroc'][beside]:.4f}",
         )
         for name, kind in found["kinds"].items()
     ]
-    label = "PCA" if best is None else f"PCA, {best.removeprefix('pca_')}"
+    label = "PCA" if beside is None else f"PCA, {beside.removeprefix('pca_')}"
     yield Section("AUROC of each kind of frame", rows, ("", found["default"], label))
     if "pixel_auroc" in found:
         names = {"pixel_auroc": "pixel AUROC", "pro": f"PRO, to a rate of {found['pro_limit']:g}"}

@@ -22,7 +22,7 @@ from oracle import make_oracle
 from serving.bundle import read
 from serving.engine import Engine
 
-TERMS = ("l1", "l2", "l2s", "cycle", "ssim", "prior")
+TERMS = ("l1", "l2", "l2s", "peak", "blob", "cycle", "ssim", "prior")
 
 
 def biject(*arguments: object) -> Result:

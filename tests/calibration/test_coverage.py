@@ -65,7 +65,8 @@ def calibrated(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-TERMS = ("l1", "l2", "l2s", "cycle", "ssim", "prior", "mahalanobis", "knn", "combined")
+IMAGE_TERMS = ("l1", "l2", "l2s", "peak", "blob", "cycle", "ssim", "prior")
+TERMS = (*IMAGE_TERMS, "mahalanobis", "knn", "combined")
 
 
 @pytest.mark.parametrize("term", TERMS)

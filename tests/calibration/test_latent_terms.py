@@ -20,7 +20,7 @@ from oracle import make_oracle
 from serving.bundle import read
 from serving.engine import Engine
 
-IMAGE_TERMS = ["l1", "l2", "l2s", "cycle", "ssim", "prior"]
+IMAGE_TERMS = ["l1", "l2", "l2s", "peak", "blob", "cycle", "ssim", "prior"]
 CODE_TERMS = ["mahalanobis", "knn", "combined"]
 
 
@@ -68,15 +68,15 @@ def test_terms_equal_those_of_scikit_learn(calibrated: Path, bundle: Path) -> No
     manifest = json.loads((calibrated / "manifest.json").read_text())
     assert manifest["score"]["terms"] == IMAGE_TERMS + CODE_TERMS
     assert manifest["score"]["default"] == "combined"
-    assert np.allclose(terms[:, :6], before, atol=1e-6)
+    assert np.allclose(terms[:, :8], before, atol=1e-6)
     size = codes.shape[1]
     deviation = LedoitWolf().fit(codes).mahalanobis(latents) / size
-    assert np.allclose(terms[:, 6], deviation, rtol=1e-3, atol=1e-4)
+    assert np.allclose(terms[:, 8], deviation, rtol=1e-3, atol=1e-4)
     near = NearestNeighbors(n_neighbors=5).fit(codes).kneighbors(latents)[0].mean(axis=1)
-    assert np.allclose(terms[:, 7], near / np.sqrt(size), rtol=1e-3, atol=1e-4)
-    l2s, knn = terms[:200, 2], terms[:200, 7]
-    combined = terms[:, 2] / l2s.std() + terms[:, 7] / knn.std()
-    assert np.allclose(terms[:, 8], combined, rtol=1e-3)
+    assert np.allclose(terms[:, 9], near / np.sqrt(size), rtol=1e-3, atol=1e-4)
+    l2s, knn = terms[:200, 2], terms[:200, 9]
+    combined = terms[:, 2] / l2s.std() + terms[:, 9] / knn.std()
+    assert np.allclose(terms[:, 10], combined, rtol=1e-3)
     assert manifest["score"]["combined"] == {
         "l2s": pytest.approx(1 / l2s.std(), rel=1e-3),
         "knn": pytest.approx(1 / knn.std(), rel=1e-3),
@@ -94,7 +94,7 @@ def test_only_images_whose_codes_are_not_kept_are_scored(calibrated: Path) -> No
 def test_the_answers_it_carries_are_those_it_gives(calibrated: Path) -> None:
     with np.load(calibrated / "golden.npz") as golden:
         _, terms = answers(calibrated, golden["score.images"])
-        assert terms.shape[1] == 9
+        assert terms.shape[1] == 11
         assert np.allclose(golden["score.terms"], terms, rtol=1e-3, atol=1e-4)
 
 

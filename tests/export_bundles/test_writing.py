@@ -200,7 +200,7 @@ def test_the_card_says_what_the_manifest_says(image_bundle: Path) -> None:
         "| licence of the data | CC0 |",
         "| time | 3 min |",
         "| command | `biject train x` |",
-        "Score terms: l1, l2, l2s, cycle, ssim, prior; l2s unless another is asked.",
+        "Score terms: l1, l2, l2s, peak, blob, cycle, ssim, prior; l2s unless another is asked.",
         "Not measured yet",
     ):
         assert line in card

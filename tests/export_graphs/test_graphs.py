@@ -12,6 +12,7 @@ from export import graphs, probes
 from export.graphs import DecodeGraph, EncodeGraph, Pair, ReconstructGraph, ScoreGraph
 from models.datasets.pixels import to_float, to_uint8
 from models.datasets.scaling import Scaling
+from models.metrics.residuals import residual_terms
 from models.metrics.ssim import ssim
 from models.networks.joint import JointCritic
 from models.pairings.judge import Judge
@@ -73,7 +74,15 @@ def mean_3x3(d: np.ndarray) -> np.ndarray:
     return mean
 
 
-@pytest.mark.parametrize("shape", [(16, 16, 1), (24, 40, 3), (2, 6, 3)])
+def means_7x7(maps: np.ndarray) -> np.ndarray:
+    """The mean of each 7x7 window of [H, W, C], or of what an image less high or wide has."""
+    sides = min(7, maps.shape[0]), min(7, maps.shape[1])
+    windows = np.lib.stride_tricks.sliding_window_view(maps, sides, axis=(0, 1))
+    means: np.ndarray = windows.mean(axis=(3, 4))
+    return means
+
+
+@pytest.mark.parametrize("shape", [(16, 16, 1), (24, 40, 3), (2, 8, 3)])
 @torch.no_grad()
 def test_score_terms_follow_their_definitions(shape: tuple[int, int, int]) -> None:
     pair = image_pair(shape)
@@ -89,6 +98,8 @@ def test_score_terms_follow_their_definitions(shape: tuple[int, int, int]) -> No
             np.abs(d).mean(axis=(1, 2, 3)),
             (d**2).mean(axis=(1, 2, 3)),
             (smooth**2).mean(axis=(1, 2, 3)),
+            [means_7x7(image**2).mean(axis=2).max() for image in d],
+            [(means_7x7(image) ** 2).mean(axis=2).max() for image in d],
             ((codes[0] - codes[1]) ** 2).mean(axis=1),
             1 - ssim(images=x, reconstructions=r),
             (codes[0] ** 2).mean(axis=1) / 2,
@@ -96,7 +107,11 @@ def test_score_terms_follow_their_definitions(shape: tuple[int, int, int]) -> No
         axis=1,
     )
     terms, heat = (t.numpy() for t in ScoreGraph(pair)(torch.from_numpy(x)))
-    assert graphs.score_terms(pair) == ("l1", "l2", "l2s", "cycle", "ssim", "prior")
+    found = residual_terms(d)  # what baselines are scored by
+    for i, name in enumerate(graphs.score_terms(pair)[1:5], start=1):
+        np.testing.assert_allclose(found[name], expected[:, i], rtol=1e-9, err_msg=name)
+    names = ("l1", "l2", "l2s", "peak", "blob", "cycle", "ssim", "prior")
+    assert graphs.score_terms(pair) == names
     np.testing.assert_allclose(terms, expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(heat, np.abs(d).mean(axis=3), rtol=1e-5, atol=1e-7)
     # each term says something of its own, or this test could not tell them apart

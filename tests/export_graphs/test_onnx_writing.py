@@ -38,7 +38,7 @@ def test_signatures(models: dict[str, onnx.ModelProto]) -> None:
         "score": (
             [("images", *images)],
             [
-                ("terms", onnx.TensorProto.FLOAT, ["N", 6]),
+                ("terms", onnx.TensorProto.FLOAT, ["N", 8]),
                 ("heat", onnx.TensorProto.FLOAT, ["N", 24, 40]),
             ],
         ),

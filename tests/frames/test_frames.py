@@ -1,6 +1,7 @@
 """Frames from disk to figures: trained on crops, calibrated and evaluated as wholes, scored."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,20 @@ def test_frames_held_out_calibrate_as_wholes(calibrated: Path, data: Path) -> No
     )
 
 
+def test_export_calibrates_on_frames_too(calibrated: Path, data: Path) -> None:
+    run, out = calibrated.parent.parent / "run", calibrated.parent / "4"
+    cut = ("--tile", SIDE, "--stride", STRIDE, "--by", "l2s")
+    refused = biject("export", run, out, *cut)
+    assert (refused.exit_code, "--calibrate" in refused.stderr) == (2, True), refused.output
+    assert not out.exists()
+    result = biject("export", run, out, "--calibrate", data, *cut)
+    assert result.exit_code == 0, result.output
+    of_both = [
+        json.loads((one / "manifest.json").read_text())["score"] for one in (out, calibrated)
+    ]
+    assert of_both[0] == of_both[1]
+
+
 def test_frames_that_were_trained_on_are_refused_elsewhere_too(
     bundle: Path, data: Path, tmp_path: Path
 ) -> None:
@@ -184,7 +199,8 @@ def test_evaluate_tells_frames_apart_beside_pca(calibrated: Path, data: Path) ->
     for i, term in enumerate(pair.manifest.score.terms):
         assert figures["auroc"][term] == pytest.approx(roc_auc_score(truth, scored.terms[:, i]))
     assert figures["kinds"]["spot"]["auroc"]["l2s"] == figures["auroc"]["l2s"]
-    assert figures["pca"]["auroc"]["pca_l2"] == 1  # black in grey
+    terms = ("l2", "l2s", "peak", "blob", "ssim")
+    assert figures["pca"]["auroc"] == {f"pca_{term}": 1 for term in terms}  # black in grey
     heat = np.concatenate([one.ravel() for one in scored.heat])
     defective = np.concatenate(
         [np.zeros(one.size) for one in scored.heat[:8]]
@@ -197,6 +213,7 @@ def test_evaluate_tells_frames_apart_beside_pca(calibrated: Path, data: Path) ->
     assert figures["flagged"]["shares"]["0.1"]["normal"] == flagged[:8].mean() == 0
     table = biject("evaluate", calibrated, "--data", data, "--tile", SIDE, "--limit", 14)
     assert "8 normal frames against 6 others, tiles of 16, stride 12" in table.stdout
+    assert re.search(r"AUROC of each kind of frame +l2s +PCA, l2s\n", table.stdout)
 
 
 def test_commands_refuse_what_cannot_be_cut(bundle: Path, data: Path, tmp_path: Path) -> None:

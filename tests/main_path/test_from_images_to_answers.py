@@ -118,4 +118,5 @@ def test_the_digits_of_the_readme_reconstruct(tmp_path: Path) -> None:
             headers={"Content-Type": "application/x-npy"},
         ).json()
         assert scored["by"] == "l2s"
-        assert set(scored["results"][0]["terms"]) == {"l1", "l2", "l2s", "cycle", "ssim", "prior"}
+        terms = {"l1", "l2", "l2s", "peak", "blob", "cycle", "ssim", "prior"}
+        assert set(scored["results"][0]["terms"]) == terms
