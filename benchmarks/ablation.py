@@ -21,7 +21,7 @@ import torch
 
 from benchmarks.ablation_document import write
 from benchmarks.ablation_judge import CPU, Judge, collapsed
-from benchmarks.ablation_variants import BASE, VARIANTS, Variant
+from benchmarks.ablation_variants import VARIANTS, Variant, shared
 from benchmarks.records import Records, chosen
 from models.config import Config
 from models.errors import Diverged
@@ -35,11 +35,10 @@ CHECKPOINTS: Final = (200, 500, 1000, 1500)  # updates of G
 class Ablation:
     """What all variants share: the data and the judge."""
 
-    def __init__(self, data: str, *, width: int, batch: int, steps: int, judged: int) -> None:
+    def __init__(self, shared: Config, *, steps: int, judged: int) -> None:
         """Read the data and train the judge for `judged` steps."""
-        self.data, self.width, self.batch, self.steps = data, width, batch, steps
+        self.shared, self.steps = shared, steps
         self.at = sorted({*(step for step in CHECKPOINTS if step < steps), steps})
-        shared = Config.from_dict(BASE).changed([f"data.path={data}"])
         whole = read_data(shared)
         # one split for all seeds, or the judge would have seen what it compares with
         self.train, held_out = whole.held_out(shared.data.holdout, 0)
@@ -47,11 +46,9 @@ class Ablation:
 
     def measure(self, variant: Variant, seed: int) -> dict[str, Any]:
         """Train a variant; its figures at every checkpoint until it diverged."""
-        config = variant.config(
-            data=self.data, width=self.width, batch=self.batch, steps=self.steps, seed=seed
-        )
+        config = variant.config(self.shared, steps=self.steps, seed=seed)
         trainer = Trainer(config, CPU)
-        batches = Batches(self.train, batch=self.batch, seed=seed, device=CPU)
+        batches = Batches(self.train, batch=config.train.batch, seed=seed, device=CPU)
         curve: list[dict[str, Any]] = []
         seconds, why = 0.0, None
         for step in self.at:
@@ -98,17 +95,18 @@ def _short(value: float) -> float:
 @click.option("--only", metavar="NAME,...", default=",".join(VARIANTS), show_default=True)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--steps", type=click.IntRange(1), default=CHECKPOINTS[-1], show_default=True)
+@click.option("--size", type=click.IntRange(16), default=32, show_default=True, help="Pixels.")
 @click.option("--width", type=click.IntRange(1), default=16, show_default=True)
 @click.option("--batch", type=click.IntRange(2), default=32, show_default=True)
-@click.option("--judged", type=click.IntRange(1), default=1500, help="Steps of the classifier.")
+@click.option("--judged", type=click.IntRange(1), default=600, help="Steps of the classifier.")
 @click.option("--run", metavar="NAME", help="What the records go by.  [default: the commit]")
 @click.option("--write", "only_write", is_flag=True, help="Train nothing; write docs/ablation.md.")
 def main(
-    data: str, only: str, seed: int, steps: int, width: int, batch: int, judged: int,
-    run: str | None, only_write: bool,
+    data: str, only: str, seed: int, steps: int, size: int, width: int, batch: int,
+    judged: int, run: str | None, only_write: bool,
 ) -> None:  # fmt: skip
     """Train what is missing of a run; results go to benchmarks/results/ablation.jsonl."""
-    how = {"steps": steps, "width": width, "batch": batch}
+    how = {"steps": steps, "size": size, "width": width, "batch": batch}
     records = Records("ablation", run, how=how)
     if only_write:
         write(records.of_run(run) if run else records.last())
@@ -117,7 +115,8 @@ def main(
     names = [n for n in chosen(only, list(VARIANTS)) if not records.has(variant=n, seed=seed)]
     if not names:
         return
-    ablation = Ablation(data, **how, judged=judged)
+    common = shared(data, size=size, width=width, batch=batch)
+    ablation = Ablation(common, steps=steps, judged=judged)
     for name in names:
         found = ablation.measure(VARIANTS[name], seed)
         records.append(variant=name, seed=seed, torch=torch.__version__, **found)

@@ -1,4 +1,4 @@
-"""What a trained pair is worth: figures of samples and of both cycles, and when it has collapsed."""
+"""What a trained pair is worth: figures of samples and both cycles, and when it has collapsed."""
 
 import base64
 import io

@@ -10,9 +10,9 @@ from models.config import Config
 BASE: Final[dict[str, dict[str, Any]]] = {
     "data": {"fit": "pad", "background": 0},
     "model": {"pairing": "aegan", "objective": "gan", "network": "dcgan", "image": [32, 32, 1],
-              "latent": 16},
+              "latent": 16, "width": 16},
     "weights": {"smoothing": 0.05},
-    "train": {"lr": 2e-4, "critic_lr": 5e-4, "threads": 1},
+    "train": {"batch": 32, "lr": 2e-4, "critic_lr": 5e-4, "threads": 1},
 }  # fmt: skip
 R1: Final = "regularisers.r1={weight=1.0,every=16}"
 # E rests until the last step, which is never taken here: what is left is a GAN
@@ -30,13 +30,19 @@ class Variant:
     colour: str
     encodes: bool = True  # whether its E was trained
 
-    def config(self, *, data: str, width: int, batch: int, steps: int, seed: int) -> Config:
-        """What is trained.  Raises BadConfig or UnknownName where the choices do not agree."""
-        common = (
-            f"data.path={data}", f"model.width={width}", f"train.batch={batch}",
-            f"train.steps={steps + 1}", f"train.seed={seed}",
-        )  # fmt: skip
-        return choices.resolve(Config.from_dict(BASE).changed((*common, *self.overrides)))
+    def config(self, shared: Config, *, steps: int, seed: int) -> Config:
+        """What is trained: `shared`, with what this one sets.
+
+        Raises BadConfig or UnknownName where the choices do not agree.
+        """
+        common = (f"train.steps={steps + 1}", f"train.seed={seed}")
+        return choices.resolve(shared.changed((*common, *self.overrides)))
+
+
+def shared(data: str, *, size: int, width: int, batch: int) -> Config:
+    """What all variants have in common."""
+    sized = (f"model.image=[{size},{size},1]", f"model.width={width}", f"train.batch={batch}")
+    return Config.from_dict(BASE).changed((f"data.path={data}", *sized))
 
 
 def _of(group: str, **variants: tuple[str, str, tuple[str, ...]]) -> dict[str, Variant]:
