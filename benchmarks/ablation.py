@@ -109,7 +109,10 @@ def main(
     how = {"steps": steps, "size": size, "width": width, "batch": batch}
     records = Records("ablation", run, how=how)
     if only_write:
-        write(records.of_run(run) if run else records.last())
+        found = records.of_run(run) if run else records.last()
+        if not found:
+            raise click.ClickException("nothing was recorded yet")
+        write(found)
         return
     torch.set_num_threads(1)
     names = [n for n in chosen(only, list(VARIANTS)) if not records.has(variant=n, seed=seed)]
@@ -118,9 +121,9 @@ def main(
     common = shared(data, size=size, width=width, batch=batch)
     ablation = Ablation(common, steps=steps, judged=judged)
     for name in names:
-        found = ablation.measure(VARIANTS[name], seed)
-        records.append(variant=name, seed=seed, torch=torch.__version__, **found)
-        for one in found["curve"]:
+        measured = ablation.measure(VARIANTS[name], seed)
+        records.append(variant=name, seed=seed, torch=torch.__version__, **measured)
+        for one in measured["curve"]:
             told = ", ".join(f"{key} {one[key]}" for key in ("step", "seconds", "frechet"))
             print(f"{name}: {told} {' '.join(collapsed(one))}".rstrip(), file=sys.stderr)
 

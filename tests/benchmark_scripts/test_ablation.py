@@ -123,6 +123,9 @@ def run(*arguments: str) -> str:
 
 
 def test_variants_are_trained_once_and_told_in_whatever_number(elsewhere: Path) -> None:
+    assert CliRunner().invoke(ablation.main, ["--write"]).output == (
+        "Error: nothing was recorded yet\n"
+    )
     assert "gan: step 3" in run("--only", "gan")
     said = run("--only", "gan,aegan")
     assert re.findall(r"^\S+: step", said, re.MULTILINE) == ["aegan: step"]
