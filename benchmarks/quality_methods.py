@@ -16,6 +16,7 @@ import torch
 from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest
 from sklearn.neighbors import NearestNeighbors
+from torch.nn.functional import avg_pool2d
 
 from benchmarks.quality_sources import Array, Case
 from export import bundle_writer, calibration
@@ -42,16 +43,33 @@ ROWS: Final = 4_096  # items scored at once
 
 def pca(case: Case) -> Scorer:
     """Principal components, with the same aggregators as the terms of a pair."""
-    see = _seeing(case)
+    see, several = _seeing(case), len(case.components) > 1
     known = see(_some(case.train))
-    fitted = PCA(min(case.components, *known.shape), svd_solver="covariance_eigh").fit(known)
+    fitted = {
+        f" of {size}" if several else "": PCA(
+            min(size, *known.shape), svd_solver="covariance_eigh"
+        ).fit(known)
+        for size in case.components
+    }
 
     def score(items: Array) -> Scores:
-        d = see(items)
-        d = d - fitted.inverse_transform(fitted.transform(d))
-        return {"l1": np.abs(d).mean(axis=1), "l2": np.square(d).mean(axis=1)}
+        x, found = see(items), {}
+        for size, each in fitted.items():
+            d = (x - each.inverse_transform(each.transform(x))).reshape(items.shape)
+            found |= {term + size: scores for term, scores in _aggregated(d).items()}
+        return found
 
     return score
+
+
+def _aggregated(d: npt.NDArray[np.float32]) -> Scores:
+    """What the score graph makes of residuals [N, D], or of images' [N, H, W, C]."""
+    parts = {"l1": np.abs(d), "l2": np.square(d)}
+    if d.ndim == 4:
+        planes = torch.from_numpy(d).movedim(3, 1)
+        smooth = avg_pool2d(planes, 3, stride=1, padding=1, count_include_pad=False)
+        parts["l2s"] = np.square(smooth.numpy())
+    return {name: part.reshape(len(d), -1).mean(axis=1) for name, part in parts.items()}
 
 
 def forest(case: Case) -> Scorer:
@@ -82,9 +100,10 @@ METHODS: Final[Mapping[str, Method]] = MappingProxyType(
         "1-NN": nearest,
         "bigan": trained("bigan"),
         "alad": trained("alad"),
+        "aae": trained("aae"),
     }
 )
-TRAINED: Final = ("bigan", "alad")
+TRAINED: Final = ("bigan", "alad", "aae")
 
 
 class _Served:

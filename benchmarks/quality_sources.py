@@ -46,7 +46,7 @@ class Case:
     test: Sides
     config: Json  # of the trained methods: a training config, and what each of `pairings` adds
     columns: tuple[str, ...] = ()
-    components: int = 32  # of PCA
+    components: tuple[int, ...] = (32,)  # of PCA: of several, validation chooses
 
 
 Source = Callable[[Path], Iterator[Case]]
@@ -127,7 +127,10 @@ def _one_class(name: str, path: Path) -> Iterator[Case]:
             fresh=count > 0,
         )
         others = _abnormal(train, normal)[::50]
-        yield _cut(name, f"class {normal}", known, others, sides, seed=0, config=IMAGES)
+        yield _cut(
+            name, f"class {normal}", known, others, sides, seed=0, config=IMAGES,
+            components=COMPONENTS,
+        )  # fmt: skip
 
 
 def _cut(
@@ -140,6 +143,7 @@ def _cut(
     seed: int,
     config: Json,
     columns: tuple[str, ...] = (),
+    components: tuple[int, ...] = (),
 ) -> Case:
     """The case with its validation part: a fifth of the `known` normal items, and `abnormal`."""
     train, valid = known.held_out(VALIDATION, seed)
@@ -156,7 +160,7 @@ def _cut(
         test=test,
         config=config,
         columns=columns,
-        components=config["model"]["latent"],
+        components=components or (config["model"]["latent"],),
     )
 
 
@@ -195,12 +199,15 @@ ARRHYTHMIA: Final = {
     "pairings": PAIRINGS,
     "train": {"steps": 300, "batch": 32, "lr": 5e-4, "critic_lr": 5e-4, "ema": 0.99},
 }
+COMPONENTS: Final = (16, 32)  # of images; validation chooses
 IMAGES: Final = {
     "data": {"fit": "pad", "background": 0, "holdout": 0.1},
     "model": {
-        "network": "dcgan", "image": [32, 32, 1], "latent": 16, "width": 16,
-        "critic_norm": "spectral",
+        "network": "dense", "image": [32, 32, 1], "latent": 16, "width": 256, "critic_width": 32,
     },
-    "pairings": PAIRINGS,
-    "train": {"steps": 1000, "batch": 64, "lr": 5e-4, "critic_lr": 5e-4, "ema": 0.99},
+    "pairings": {
+        "aae": {"weights": {"image": 0.0, "image_squared": 50.0, "critic_latent": 0.1}},
+    },
+    "train": {"steps": 1000, "batch": 64, "lr": 1e-3, "lr_decay": 0.5, "betas": [0.9, 0.999],
+              "ema": 0.99},
 }  # fmt: skip

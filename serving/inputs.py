@@ -4,6 +4,7 @@ What is listed is not opened, and what is read is not kept: there may be million
 """
 
 import lzma
+import math
 import os
 import threading
 import zipfile
@@ -19,6 +20,7 @@ from serving.errors import InputError, ServingError, TooLarge
 from serving.images import (
     FOLDER_FORMATS,
     FOLDER_SUFFIXES,
+    MAX_PIXELS,
     ImageSpec,
     Pixels,
     decode,
@@ -30,6 +32,7 @@ Reading = Callable[[bytes | Pixels], Pixels]  # of a file's bytes, or of the pix
 
 ARRAYS: Final = ("images", "train_images")  # of an npz, the first that it has
 _MAX_BYTES: Final = 2**29  # of a file: more than an uncompressed image of the most pixels has
+_CHANNELS: Final = ((), (1,), (3,), (4,))  # of an array's images
 _UNREADABLE: Final = (
     zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError,
     RuntimeError, NotImplementedError, KeyError,
@@ -159,15 +162,18 @@ class _Npz:
         if version not in _HEADERS:
             raise ValueError(f"an array of version {version}")
         shape, by_columns, dtype = _HEADERS[version](self._file)
-        if dtype != np.uint8 or len(shape) not in (3, 4) or by_columns:
+        if dtype != np.uint8 or shape[3:] not in _CHANNELS or len(shape) < 3 or by_columns:
             raise ValueError(
-                f"its {members[0]} must be uint8 [N, h, w] or [N, h, w, c] in C order, "
-                f"got {dtype} {list(shape)}{' in Fortran order' if by_columns else ''}"
+                f"its {members[0]} must be uint8 [N, h, w] or [N, h, w, c], c 1, 3 or 4, "
+                f"in C order, got {dtype} {list(shape)}"
+                f"{' in Fortran order' if by_columns else ''}"
             )
+        if not 0 < (pixels := math.prod(shape[1:3])) <= MAX_PIXELS:  # unpacked, a row may be huge
+            raise ValueError(f"its images have {pixels:,} pixels; the limit is {MAX_PIXELS:,}")
         self.count, self._shape, self._start = shape[0], shape[1:], self._file.tell()
 
     def read(self, member: str) -> Pixels:
-        size = int(np.prod(self._shape))
+        size = math.prod(self._shape)
         self._file.seek(self._start + int(member) * size)
         row: Pixels = np.frombuffer(self._file.read(size), np.uint8).reshape(self._shape)
         return row

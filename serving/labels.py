@@ -4,6 +4,7 @@ A graph that takes labels has them as its second input, one for each row; UNKNOW
 whose class nobody told, which such a model was trained for as well.
 """
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeAlias
@@ -48,11 +49,12 @@ def numbered(manifest: Manifest, values: Mapping[str, Any]) -> Label:
         return None
     if not manifest.classes:
         raise BadRequest(f"{manifest.name}@{manifest.version} is not conditional: it has no labels")
+    numbers = {name: number for number, name in enumerate(manifest.classes)}
     if one is None:
-        return np.array([_number(manifest.classes, name) for name in each or ()], np.int64)
+        return np.array([_number(numbers, name) for name in each or ()], np.int64)
     if each is not None:
         raise BadRequest("label and labels are both given: one is for all items, the other of each")
-    return _number(manifest.classes, one)
+    return _number(numbers, one)
 
 
 def check_count(label: Label, items: int) -> None:
@@ -96,14 +98,16 @@ class _Telling:
         return await self._runner.run(graph, *inputs, label)
 
 
-def _number(classes: Sequence[str], given: str | int) -> int:
+def _number(numbers: Mapping[str, int], given: str | int) -> int:
     """The number of the class of this name or, where none has it, of this number."""
-    if given in classes:
-        return classes.index(str(given))
-    if _NUMBER.fullmatch(str(given)) and int(given) < len(classes):
+    if isinstance(given, str) and given in numbers:
+        return numbers[given]
+    if _NUMBER.fullmatch(str(given)) and int(given) < len(numbers):
         return int(given)
-    shown = ", ".join(classes[:_SHOWN]) + (", ..." if len(classes) > _SHOWN else "")
+    shown = ", ".join(itertools.islice(numbers, _SHOWN)) + (
+        ", ..." if len(numbers) > _SHOWN else ""
+    )
     raise Unprocessable(
         f"no class {str(given)[:60]!r}; there are {shown}, or their numbers from 0 to "
-        f"{len(classes) - 1}"
+        f"{len(numbers) - 1}"
     )

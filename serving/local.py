@@ -25,7 +25,8 @@ from serving.errors import ItemProblem, ServingError, Unprocessable
 from serving.images import ImageSpec
 from serving.queueing import Answer, joined
 from serving.results import Reconstructed, Scored
-from serving.routes.parameters import MAX_WAYPOINTS, Given, known, parse
+from serving.routes.parameter import Given, parse
+from serving.routes.parameters import MAX_WAYPOINTS, known
 from serving.tiles import Frame, Frames, Region, Tiling
 
 Array = npt.NDArray[Any]

@@ -24,6 +24,7 @@ from serving.images import Pixels
 FPS = 12.0  # frames a second, unless told
 MIN_FPS, MAX_FPS = 0.1, 50  # browsers slow a GIF down to 10 a second where it asks for more than 50
 _MAX_GIF_MS: Final = 655_350  # a frame's time is 16 bits of 1/100 s
+_MAX_SIDES: Final = {"WEBP": 16_383, "GIF": 65_535}  # pixels
 _ROWS: Final = 256  # that are coloured at once
 _FULL_HEAT: Final = 0.25  # heat that is coloured fully, at least; or noise would look like damage
 
@@ -80,8 +81,10 @@ def webp_animation(frames: Pixels, fps: float) -> bytes:
     """Frames [N, H, W, C] as a lossless WebP that repeats for ever; a still where all are equal.
 
     Equal neighbours become one frame that is shown longer.
-    Raises Unprocessable unless fps lies between MIN_FPS and MAX_FPS.
+    Raises Unprocessable unless fps lies between MIN_FPS and MAX_FPS, and for frames too large for
+    the format.
     """
+    _check_sides(frames, "WEBP")
     kept, durations = _runs(frames, fps, unit=1)
     pictures = [_picture(frame).convert("RGB") for frame in kept]
     return _saved(pictures, durations, format="WEBP", lossless=True, quality=0, method=0)
@@ -92,6 +95,7 @@ def gif_animation(frames: Pixels, fps: float) -> bytes:
 
     Grey is exact.  Otherwise as `webp_animation`, to 1/100 s.
     """
+    _check_sides(frames, "GIF")
     kept, durations = _runs(frames, fps, unit=10)
     pictures = [_picture(frame) for frame in kept]
     if frames.shape[-1] == 3:
@@ -223,6 +227,15 @@ def _runs(frames: Pixels, fps: float, *, unit: int) -> tuple[list[Pixels], list[
     ]
     begins = [round(1000 * i / (fps * unit)) * unit for i in (*first, len(frames))]
     return [frames[i] for i in first], np.diff(begins).tolist()
+
+
+def _check_sides(frames: Pixels, kind: str) -> None:
+    height, width = frames.shape[1:3]
+    if max(height, width) > _MAX_SIDES[kind]:
+        raise Unprocessable(
+            f"a picture of {width:,} x {height:,} pixels; {kind} has at most "
+            f"{_MAX_SIDES[kind]:,} a side: ask for PNG or zip, or for fewer"
+        )
 
 
 def _picture(image: Pixels) -> Image.Image:

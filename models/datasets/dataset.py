@@ -115,6 +115,13 @@ class Dataset:
             digest.update(np.ascontiguousarray(self.groups).data)
         return digest.hexdigest()
 
+    def label_fingerprint(self) -> str:
+        """The same of each item's class by name, for a model that is told it."""
+        digest = blake2b(repr(self.classes).encode(), digest_size=16)
+        if self.labels is not None:
+            digest.update(np.ascontiguousarray(self.labels).data)
+        return digest.hexdigest()
+
     def hashes(self) -> NDArray[np.uint64]:
         """An 8-byte hash of each item, [N], sorted: whether an item is here, without the item.
 

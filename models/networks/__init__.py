@@ -9,7 +9,7 @@ from torch import nn
 
 from models.config import ModelConfig
 from models.errors import BadConfig, UnknownName
-from models.networks import aegan, dcgan, mlp, resnet
+from models.networks import aegan, dcgan, dense, mlp, resnet
 from models.networks.autoencoder import PairAutoencoder
 from models.networks.blocks import spectrally_normalised
 from models.networks.gaussian import PARTS, GaussianEncoder
@@ -43,8 +43,12 @@ def _vector(model: ModelConfig) -> int:
 
 
 def _code_features(model: ModelConfig) -> tuple[nn.Module, int]:
-    width = 16 * model.width if model.image else model.width
-    part = mlp.VectorFeatures(vector=model.latent, width=width)
+    return _units(replace(model, width=16 * model.width))
+
+
+def _units(model: ModelConfig) -> tuple[nn.Module, int]:
+    """Of codes, where `width` counts units and not channels."""
+    part = mlp.VectorFeatures(vector=model.latent, width=model.width)
     return part, part.size
 
 
@@ -59,7 +63,13 @@ def _mlp_features(model: ModelConfig) -> tuple[nn.Module, int]:
 
 
 _LEAVE_OUT: Final = "leave model.upsampling out"
-_Networks = TypeVar("_Networks", dcgan.ImageFeatures, resnet.ImageFeatures, aegan.ImageFeatures)
+_Networks = TypeVar(
+    "_Networks",
+    dcgan.ImageFeatures,
+    dense.ImageFeatures,
+    resnet.ImageFeatures,
+    aegan.ImageFeatures,
+)
 
 
 def _of_images(
@@ -118,6 +128,11 @@ FAMILIES: Final[Mapping[str, Family]] = MappingProxyType(
         "resnet": _of_images(
             resnet.Encoder, resnet.Generator, resnet.ImageFeatures, _code_features
         ),
+        "dense": replace(
+            _of_images(dense.Encoder, dense.Generator, dense.ImageFeatures, _units),
+            decoder=lambda m: dense.Generator(image=_image(m), width=m.width, latent=m.latent),
+            joint_width=lambda m: (m.width, m.width),
+        ),
         "aegan": _of_images(aegan.Encoder, aegan.Generator, aegan.ImageFeatures, _dense_features),
         "mlp": Family(
             encoder=lambda m: mlp.Encoder(
@@ -131,7 +146,7 @@ FAMILIES: Final[Mapping[str, Family]] = MappingProxyType(
             features=_mlp_features,
             decoder=lambda m: mlp.Generator(vector=_vector(m), width=m.width, latent=m.latent),
             joint_width=lambda m: (m.width, m.width),
-            code_features=_code_features,
+            code_features=_units,
         ),
     }
 )

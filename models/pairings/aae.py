@@ -4,7 +4,8 @@ Makhzani et al. 2016, "Adversarial autoencoders", arXiv:1511.05644, section 2: D
 E(x); nobody judges images.  It is AEGAN with everything but x's side of it turned off.
 
 Deviations: one update of the critic and one of G and E on the same batch, where the paper takes
-two for G and E; the reconstruction is AEGAN's, 10 times the mean |x - G(E(x))|.
+two for G and E; the reconstruction is AEGAN's, 10 times the mean |x - G(E(x))|, unless
+`weights.image_squared` asks for squares.
 """
 
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ from models.config import ModelConfig
 from models.objectives.score import ScoreObjective
 from models.pairings.contest import Contest
 from models.pairings.pairing import Critics, Pairing, Pass, Turn, given
-from models.pairings.reconstruction import image_loss
+from models.pairings.reconstruction import image_loss, squared_image_loss
 from models.pairings.scores import scores
 from models.pairings.terms import Term, Terms
 
@@ -30,6 +31,7 @@ class AAE(Pairing[ScoreObjective]):
     default_weights: ClassVar[Mapping[str, float]] = MappingProxyType(
         {
             "image": 10.0,  # mean |x - G(E(x))|
+            "image_squared": 0.0,  # mean (x - G(E(x)))^2
             "critic_latent": 1.0,  # the adversarial term of D_z
             "smoothing": 0.0,
             "smoothing_real": 0.0,
@@ -60,13 +62,16 @@ class AAE(Pairing[ScoreObjective]):
     def pair_side(
         self, critics: nn.ModuleDict, batch: Pass, seen: Pass, objective: ScoreObjective
     ) -> Terms:
-        """The reconstruction moves both; that codes are taken for prior draws, E alone."""
+        """The reconstructions move both; that codes are taken for prior draws, E alone."""
         fooled = objective.generator_loss(fake=critics["latent"](given(batch.code)))
-        image = image_loss(x=batch.x, reconstruction=given(batch.reconstruction))
-        return {
-            "image": Term(image, self.weights["image"]),
+        shown = {"x": batch.x, "reconstruction": given(batch.reconstruction)}
+        terms = {
+            "image": Term(image_loss(**shown), self.weights["image"]),
             "code": Term(fooled, self.weights["critic_latent"]),
         }
+        if weight := self.weights["image_squared"]:
+            terms["image_squared"] = Term(squared_image_loss(**shown), weight)
+        return terms
 
     def features(self, critics: nn.ModuleDict, x: Tensor, z: Tensor) -> Tensor | None:
         """Nothing: no critic sees items."""

@@ -13,6 +13,11 @@ def image_loss(*, x: Tensor, reconstruction: Tensor) -> Tensor:
     return l1_loss(reconstruction, x)
 
 
+def squared_image_loss(*, x: Tensor, reconstruction: Tensor) -> Tensor:
+    """Mean (x - G(E(x)))^2 over batch, pixels and channels; images in [-1, 1], so at most 4."""
+    return mse_loss(reconstruction, x)
+
+
 def latent_loss(*, z: Tensor, cycle: Tensor) -> Tensor:
     """Mean (z - E(G(z)))^2 over batch and latent dimensions."""
     return mse_loss(cycle, z)

@@ -9,6 +9,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from models.regularisers.slope import slope_at
+
 
 def dragan_penalty(
     score: Callable[..., Tensor],
@@ -30,8 +32,5 @@ def dragan_penalty(
     """
     x = x.detach()
     drawn = torch.rand(x.shape, generator=rng, device=x.device, dtype=x.dtype)
-    place = (x + noise * x.std() * drawn).requires_grad_()
-    (slope,) = torch.autograd.grad(
-        score(place, *(part.detach() for part in beside)).sum(), place, create_graph=True
-    )
-    return (slope.float().flatten(1).norm(dim=1) - 1).square().mean()
+    (slope,) = slope_at(score, x + noise * x.std() * drawn, beside=beside)
+    return (slope.flatten(1).norm(dim=1) - 1).square().mean()

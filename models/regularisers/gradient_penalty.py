@@ -11,6 +11,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from models.regularisers.slope import slope_at
+
 
 def gradient_penalty(
     score: Callable[..., Tensor],
@@ -31,11 +33,11 @@ def gradient_penalty(
     """
     mix = torch.rand(len(real[0]), generator=rng, device=real[0].device)
     places = [_between(a, b, mix) for a, b in zip(real, fake, strict=True)]
-    slopes = torch.autograd.grad(score(*places).sum(), places, create_graph=True)
-    length = torch.cat([slope.float().flatten(1) for slope in slopes], dim=1).norm(dim=1)
+    slopes = slope_at(score, *places)
+    length = torch.cat([slope.flatten(1) for slope in slopes], dim=1).norm(dim=1)
     return (length - 1).square().mean()
 
 
 def _between(real: Tensor, fake: Tensor, mix: Tensor) -> Tensor:
     weight = mix.reshape(-1, *[1] * (real.dim() - 1))
-    return (weight * real.detach() + (1 - weight) * fake.detach()).requires_grad_()
+    return weight * real.detach() + (1 - weight) * fake.detach()

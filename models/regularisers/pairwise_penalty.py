@@ -11,6 +11,7 @@ from torch.nn.functional import normalize
 
 from models.errors import ShapeError
 from models.regularisers import Form
+from models.regularisers.slope import slope_at
 
 JointScore = Callable[[Tensor, Tensor], Tensor]  # ([B, ...], [B, Z]) to raw scores [B]
 
@@ -44,10 +45,9 @@ def pairwise_penalty(
     """
     if x.shape != reconstruction.shape:
         raise ShapeError(f"images {tuple(x.shape)}, reconstructions {tuple(reconstruction.shape)}")
-    x, z, reconstruction = x.detach(), z.detach(), reconstruction.detach()
+    x, reconstruction = x.detach(), reconstruction.detach()
     mix = torch.rand(len(x), *[1] * (x.dim() - 1), generator=rng, device=x.device)
-    between = (mix * x + (1 - mix) * reconstruction).requires_grad_()
-    (slope,) = torch.autograd.grad(critic(between, z).sum(), between, create_graph=True)
+    (slope,) = slope_at(critic, mix * x + (1 - mix) * reconstruction, beside=(z,))
     direction = normalize((x - reconstruction).flatten(1), dim=1, eps=1e-8)
     distance = (slope.flatten(1) - direction).norm(dim=1)
     return (distance if form == "norm" else distance.square()).mean()

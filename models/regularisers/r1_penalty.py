@@ -8,6 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from models.regularisers.slope import slope_at
+
 
 def r1_penalty(critic: Callable[..., Tensor], *real: Tensor) -> Tensor:
     """Half the mean squared norm of the critic's slope at real data.
@@ -21,7 +23,5 @@ def r1_penalty(critic: Callable[..., Tensor], *real: Tensor) -> Tensor:
 
     A critic with BatchNorm has no slope of its own at a sample, and is not what this is for.
     """
-    places = [part.detach().requires_grad_() for part in real]
-    slopes = torch.autograd.grad(critic(*places).sum(), places, create_graph=True)
-    squares = [slope.float().flatten(1).square().sum(dim=1) for slope in slopes]
+    squares = [slope.flatten(1).square().sum(dim=1) for slope in slope_at(critic, *real)]
     return torch.stack(squares).sum(dim=0).mean() / 2

@@ -86,8 +86,7 @@ class Batches:
             return None
         labels = self.labels[self._rows(number)]
         if self.unlabelled:
-            rng = rng_for(self.seed, "unlabelled", number, labels.device)
-            left = torch.rand(len(labels), generator=rng) < self.unlabelled
+            left = self._coins("unlabelled", number, len(labels), self.unlabelled)
             labels = labels.masked_fill(left, UNLABELLED)
         return labels.to(self.device, non_blocking=True)
 
@@ -97,10 +96,16 @@ class Batches:
 
     def _flipped(self, items: Tensor, number: int) -> Tensor:
         """Images [B, H, W, C], about half of them reversed left to right."""
-        rng = rng_for(self.seed, "flip", number, items.device)
-        turned = torch.rand(len(items), generator=rng) < 0.5
+        turned = self._coins("flip", number, len(items), 0.5)
         return torch.where(turned[:, None, None, None], items.flip(2), items)
 
+    def _coins(self, purpose: Purpose, number: int, count: int, share: float) -> Tensor:
+        """Which of the whole batch's rows it comes up for, bool [count]."""
+        return torch.from_numpy(self._rng(purpose, number).random(count) < share)
+
     def _permutation(self, epoch: int) -> NDArray[np.int64]:
-        rng = np.random.Generator(np.random.Philox(key=seed_of(self.seed, "order", epoch)))
-        return rng.permutation(len(self.items))
+        return self._rng("order", epoch).permutation(len(self.items))
+
+    def _rng(self, purpose: Purpose, number: int) -> np.random.Generator:
+        # numpy's: what torch draws may be for the rows of one worker alone
+        return np.random.Generator(np.random.Philox(key=seed_of(self.seed, purpose, number)))

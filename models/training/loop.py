@@ -154,6 +154,7 @@ class Run:
             "classes": list(data.classes),
             "skipped": [{"name": s.name, "reason": s.reason} for s in data.skipped],
             "fingerprint": data.fingerprint(),
+            **({"labels": data.label_fingerprint()} if config.model.classes else {}),
             **({"columns": list(data.columns)} if data.columns else {}),
             **({"scaling": scaling.to_dict()} if scaling is not None else {}),
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),
@@ -175,9 +176,10 @@ class Run:
 
         Raises RunError if the data is not the same.
         """
-        for name in ("fingerprint", "items", "held_out"):
-            if before.get(name) != self.found[name]:
-                raise RunError(f"{self.config.data.path} is not the data this run began with")
+        for name in ("fingerprint", "labels", "items", "held_out"):
+            if before.get(name) != self.found.get(name):
+                why = ": its labels changed" if name == "labels" else ""
+                raise RunError(f"{self.config.data.path} is not the data this run began with{why}")
         if self.workers.leads:
             checkpoint.tidy(self.out)
         self.workers.wait()

@@ -54,16 +54,20 @@ def negotiate(accept: str, offered: Sequence[str]) -> str:
 
 
 def _negotiated(accept: str, offered: Sequence[str]) -> str:
-    ranges = [_range(part) for part in accept.split(",") if part.strip()]
-    if not ranges:
+    parts = [part for part in accept.split(",") if part.strip()]
+    if not parts:
         return offered[0]
+    covering = {media_type: _covering(media_type) for media_type in offered}
+    known = {name for names in covering.values() for name in names}
+    qualities: dict[str, float] = {}
+    for part in parts:  # thousands, of which few mean anything here
+        name = part.partition(";")[0].strip().lower()
+        if name in known:
+            qualities[name] = max(qualities.get(name, 0.0), _quality(part))
     best, best_quality = "", 0.0
-    for media_type in offered:
+    for media_type, names in covering.items():
         # The most specific range that covers a type decides on it (RFC 9110, 12.5.1).
-        covering = [
-            (spec, quality) for name, quality in ranges if (spec := _covers(name, media_type))
-        ]
-        quality = max(covering)[1] if covering else 0.0
+        quality = next((qualities[name] for name in names if name in qualities), 0.0)
         if quality > best_quality:
             best, best_quality = media_type, quality
     if not best:
@@ -74,26 +78,23 @@ def _negotiated(accept: str, offered: Sequence[str]) -> str:
 _remembered = functools.lru_cache(_KNOWN_ACCEPTS)(_negotiated)
 
 
-def _range(part: str) -> tuple[str, float]:
-    name, *parameters = (piece.strip() for piece in part.split(";"))
+def _quality(part: str) -> float:
+    """How much a range is liked, from 0 to 1."""
     quality = 1.0
-    for parameter in parameters:
+    for parameter in part.split(";")[1:]:
         key, _, value = parameter.partition("=")
         if key.strip().lower() == "q":
             try:
                 quality = float(value)
             except ValueError:
                 quality = 0.0
-    return name.lower(), quality if 0 <= quality <= 1 else 0.0
+    return quality if 0 <= quality <= 1 else 0.0
 
 
-def _covers(name: str, media_type: str) -> int:
-    """How specifically a range covers a type: 3 exactly, 2 as type/*, 1 as */*, 0 not at all."""
-    if name == media_type or (media_type == NPY and name == "application/npy"):
-        return 3
-    if name == media_type.split("/")[0] + "/*":
-        return 2
-    return int(name == "*/*")
+def _covering(media_type: str) -> tuple[str, ...]:
+    """The names of the ranges that cover a type, the most specific first."""
+    own = (NPY, "application/npy") if media_type == NPY else (media_type,)
+    return *own, f"{media_type.partition('/')[0]}/*", "*/*"
 
 
 def render(result: Result, media_type: str, context: Context) -> bytes:

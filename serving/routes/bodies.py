@@ -20,7 +20,7 @@ from serving.errors import BadRequest, UnsupportedType
 from serving.routes.decoding import MAX_FIELDS, json_object
 from serving.routes.form_parts import FormPart, FormParts
 from serving.routes.items import MAX_ID, Items, Wanted
-from serving.routes.parameters import Given
+from serving.routes.parameter import Given
 
 MASK: Final = "roi"  # the parameter that may come as a file
 _NPY_MAGIC: Final = b"\x93NUMPY"

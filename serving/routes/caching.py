@@ -10,6 +10,7 @@ from serving.model import Model
 from serving.routes.answers import JSON, NDJSON
 
 _YEAR: Final = 31_536_000  # seconds
+_OPTIONS: Final = orjson.OPT_SORT_KEYS | orjson.OPT_SERIALIZE_NUMPY  # labels of images are an array
 
 
 def headers(
@@ -31,7 +32,7 @@ def headers(
         media_type,
         dict(values),
     ]
-    digest = hashlib.sha256(orjson.dumps(made_of, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]
+    digest = hashlib.sha256(orjson.dumps(made_of, option=_OPTIONS)).hexdigest()[:32]
     weak = "W/" if media_type in (JSON, NDJSON) else ""
     reach = "private" if private else "public"
     lasting = f"max-age={_YEAR}, immutable" if "@" in ref else "no-cache"

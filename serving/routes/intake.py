@@ -26,6 +26,7 @@ from serving.images import ImageSpec
 from serving.routes import items
 from serving.routes.bodies import Payload
 from serving.routes.items import Wanted
+from serving.routes.parameter import as_float
 
 Array = npt.NDArray[Any]
 Faults = dict[int, ServingError]  # what is wrong with which item
@@ -211,7 +212,11 @@ def _from_rows(
     }
     if bad:
         rows = [[0.0] * shape[0] if i in bad else row for i, row in enumerate(rows)]
-    array, infinite = _finite(np.array(rows, np.float64))
+    try:
+        numbers = np.array(rows, np.float64)
+    except OverflowError:
+        numbers = np.array([list(map(as_float, row)) for row in rows], np.float64)
+    array, infinite = _finite(numbers)
     return array, bad | infinite
 
 

@@ -34,7 +34,7 @@ from serving.routes.bodies import Payload
 from serving.routes.documents import Context
 from serving.routes.intake import Faults
 from serving.routes.openapi import Operation
-from serving.routes.parameters import Given
+from serving.routes.parameter import Given, parse
 from serving.routes.partial import PREFERENCE, Lenient, preferred
 from serving.routes.streaming import Stream
 from serving.telemetry import Trace
@@ -229,7 +229,7 @@ class Native:
         limits = {"max_images": settings.max_images, "max_frames": settings.max_frames}
         if not given:
             return parameters.defaults(verb, **limits)
-        values = parameters.parse(parameters.known(verb, **limits), given)
+        values = parse(parameters.known(verb, **limits), given)
         terms = model.manifest.score.terms
         if values.get("by") is not None and values["by"] not in terms:
             raise Unprocessable(f"by must be one of {', '.join(terms)}, got {values['by'][:60]!r}")

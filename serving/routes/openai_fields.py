@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from serving.errors import BadRequest, ServingError
 from serving.routes import parameters
-from serving.routes.parameters import Parameter
+from serving.routes.parameter import Parameter
 
 _PASSED_ON: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {

@@ -15,9 +15,10 @@ from serving import scoring, telemetry
 from serving.deployment import Deployment
 from serving.errors import NotFound
 from serving.model import Model
-from serving.routes import bodies, page, parameters
+from serving.routes import bodies, page
 from serving.routes.native import route
 from serving.routes.openapi import JSON, TEXT, About, Media, Operation
+from serving.routes.parameter import parse
 from serving.security import require_admin
 from serving.verbs import VERBS
 from serving.workers import Action
@@ -203,7 +204,7 @@ class Operations:
     async def _order(self, action: Action, request: Request) -> Response:
         """Load or unload in all workers; then how the model stands."""
         require_admin(request.headers, self._deployment.settings)
-        parameters.parse((), bodies.query(request.scope["query_string"]))
+        parse((), bodies.query(request.scope["query_string"]))
         ref = request.path_params["model"]
         return _json(_summary(await self._deployment.order(action, ref, telemetry.current())))
 

@@ -4,18 +4,14 @@ It parses a request, makes the flags of the command line, and is what /openapi.j
 """
 
 import functools
-import json
-import math
-import operator
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Final, get_args
 
-from serving.errors import BadRequest, Unprocessable
 from serving.latents import MAX_SEED, Path
 from serving.rendering import FPS, MAX_FPS, MIN_FPS
+from serving.routes.parameter import Parameter, parse
 from serving.scoring import FPR
 
 # Defaults of some, for those who must name them in a signature.
@@ -24,175 +20,6 @@ VARIATIONS: Final = 4
 STRENGTH: Final = 0.3
 MAX_WAYPOINTS: Final = 16  # of a morph
 MAX_REFINE: Final = 16  # each step is two more runs
-_INTEGER: Final = re.compile(r"[+-]?[0-9]{1,20}")
-_NUMBER: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Parameter:
-    """One parameter.  From a query string or a form it is text, from JSON a value of its type."""
-
-    name: str
-    about: str  # a sentence
-    kind: type  # int, float, str or bool; object: text or a whole number; list: of those
-    default: Any = None
-    low: float | None = None  # smallest value allowed
-    high: float | None = None
-    above: float | None = None  # every value must be larger than this
-    below: float | None = None  # and smaller than this
-    choices: tuple[str | bool, ...] = ()
-
-    def parse(self, given: object, *, text: bool) -> Any:
-        """The value that `given` means.
-
-        Raises:
-            BadRequest: it is of another type.
-            Unprocessable: of the right type, and out of range or not among the choices.
-        """
-        value = _KINDS[self.kind](given, text)
-        if value is None:
-            raise BadRequest(f"{self.name} must be {_WORDS[self.kind]}, got {_shown(given)}")
-        if self.choices and value not in self.choices:
-            raise Unprocessable(f"{self.name} {self._choices()}, got {_shown(given)}")
-        if any(
-            limit is not None and not holds(value, limit)
-            for limit, holds in (
-                (self.low, operator.ge),
-                (self.high, operator.le),
-                (self.above, operator.gt),
-                (self.below, operator.lt),
-            )
-        ):
-            raise Unprocessable(f"{self.name} must be {self._range()}, got {_shown(given)}")
-        return value
-
-    def schema(self) -> dict[str, Any]:
-        """The JSON schema of its values."""
-        limits = {
-            "default": self.default,
-            "minimum": self.low,
-            "maximum": self.high,
-            "exclusiveMinimum": self.above,
-            "exclusiveMaximum": self.below,
-        }
-        found: dict[str, Any] = {"type": _TYPES[self.kind]}
-        if self.kind is list:
-            found["items"] = {"type": _TYPES[object]}
-        found |= {key: limit for key, limit in limits.items() if limit is not None}
-        return found | ({"enum": list(self.choices)} if self.choices else {})
-
-    def _choices(self) -> str:
-        if len(self.choices) == 1:
-            return f"can only be {json.dumps(self.choices[0])} here"
-        return f"must be one of {', '.join(map(str, self.choices))}"
-
-    def _range(self) -> str:
-        words = ("at least", self.low), ("at most", self.high), ("above", self.above)
-        limits = (*words, ("below", self.below))
-        return " and ".join(f"{word} {limit}" for word, limit in limits if limit is not None)
-
-
-@dataclass(frozen=True, slots=True)
-class Given:
-    """A parameter as it came: text from a query string or a form, a value from JSON."""
-
-    name: str
-    value: object
-    text: bool = True
-
-
-def parse(known: Sequence[Parameter], given: Iterable[Given]) -> dict[str, Any]:
-    """All known parameters by name, those not given with their default.
-
-    Raises BadRequest for an unknown one, one given twice or of a wrong type, Unprocessable for
-    one out of range.
-    """
-    by_name = {parameter.name: parameter for parameter in known}
-    values = {parameter.name: parameter.default for parameter in known}
-    seen: set[str] = set()
-    for item in given:
-        parameter = by_name.get(item.name)
-        if parameter is None:
-            names = ", ".join(by_name) or "none here"
-            raise BadRequest(f"unknown parameter {_shown(item.name)}; known: {names}")
-        if item.name in seen:
-            raise BadRequest(f"parameter {item.name} is given twice")
-        seen.add(item.name)
-        values[item.name] = parameter.parse(item.value, text=item.text)
-    return values
-
-
-def _integer(given: object, text: bool) -> int | None:
-    if text:
-        return int(str(given)) if _INTEGER.fullmatch(str(given)) else None
-    if isinstance(given, float) and given.is_integer():
-        return int(given)  # JSON knows one kind of number: 3.0 is 3
-    return given if isinstance(given, int) and not isinstance(given, bool) else None
-
-
-def _number(given: object, text: bool) -> float | None:
-    if text:
-        value = float(str(given)) if _NUMBER.fullmatch(str(given)) else math.nan
-    elif isinstance(given, int | float) and not isinstance(given, bool):
-        value = float(given)
-    else:
-        return None
-    return value if math.isfinite(value) else None
-
-
-def _truth(given: object, text: bool) -> bool | None:
-    if text:
-        return {"true": True, "false": False}.get(str(given))
-    return given if isinstance(given, bool) else None
-
-
-def _word(given: object, text: bool) -> str | None:
-    return given if isinstance(given, str) else None
-
-
-def _class(given: object, text: bool) -> str | int | None:
-    named = isinstance(given, str) or (isinstance(given, int) and not isinstance(given, bool))
-    return given if named else None  # type: ignore[return-value]  # the line above is the check
-
-
-def _classes(given: object, text: bool) -> list[str | int] | None:
-    if text:
-        return [*str(given).split(",")]
-    if not isinstance(given, list):
-        return None
-    found = [one for each in given if (one := _class(each, text)) is not None]
-    return found if len(found) == len(given) else None
-
-
-_KINDS: Final[Mapping[type, Callable[[object, bool], Any]]] = MappingProxyType(
-    {int: _integer, float: _number, str: _word, bool: _truth, object: _class, list: _classes}
-)
-_WORDS: Final = MappingProxyType(
-    {
-        int: "a whole number",
-        float: "a finite number",
-        str: "text",
-        bool: "true or false",
-        object: "the name or the number of a class",
-        list: "a list of names or numbers of classes",
-    }
-)
-_TYPES: Final[Mapping[type, Any]] = MappingProxyType(
-    {
-        int: "integer",
-        float: "number",
-        str: "string",
-        bool: "boolean",
-        object: ["string", "integer"],
-        list: "array",
-    }
-)
-
-
-def _shown(given: object) -> str:
-    shown = repr(given)
-    return shown if len(shown) <= 60 else shown[:57] + "..."
-
 
 _SEED: Final = Parameter(
     name="seed",
@@ -222,7 +49,9 @@ def known(
 ) -> tuple[Parameter, ...]:
     """What `verb` knows, within the server's limits where there is one."""
     own = _own(verb, max_images, max_frames)
-    return (*own, _LABEL) if verb in _ALL_ALIKE else (*own, _LABEL, _LABELS)
+    if verb in _ALL_ALIKE:
+        return (*own, _LABEL)
+    return (*own, _LABEL, replace(_LABELS, most=max_images))
 
 
 def _own(verb: str, max_images: int | None, max_frames: int | None) -> tuple[Parameter, ...]:

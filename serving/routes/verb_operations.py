@@ -11,7 +11,8 @@ from serving.routes.bodies import FORM, FORM_FIELDS, IMAGE_TYPES
 from serving.routes.documents import DOCUMENTS
 from serving.routes.items import Items, Wanted, least, most
 from serving.routes.openapi import DEADLINE, JSON, PIXEL, Json, Media, Operation
-from serving.routes.parameters import Parameter, known
+from serving.routes.parameter import Parameter
+from serving.routes.parameters import known
 from serving.settings import Settings
 
 _TAG: Final = "verbs"
@@ -30,6 +31,9 @@ _SUMMARIES: Final[Mapping[str, str]] = MappingProxyType(
 )
 _PROBLEMS: Final = (404, 406, 408, 415, 422, 429, 504)
 _PROBLEMS_OF_GET: Final = (404, 406, 408, 422, 429, 504)
+_PARAMETERS: Final = (
+    "Parameters stand in the query, or in the JSON or form beside what is sent; not in both."
+)
 _PREFER: Final[Json] = {
     "name": "Prefer",
     "in": "header",
@@ -102,7 +106,7 @@ def _post(verb: str, settings: Settings, latent: int | None) -> Operation:
         path=f"/v1/models/{{model}}/{verb}",
         tag=_TAG,
         summary=_SUMMARIES[verb],
-        description=_parameters_said(verb),
+        description=_PARAMETERS,
         parameters=[*_in_query(verb, settings), DEADLINE, _PREFER],
         body=dict(_bodies(verb, settings, latent)),
         body_required=verb != "sample",
@@ -127,10 +131,6 @@ def _get_sample(settings: Settings) -> Operation:
         problems=_PROBLEMS_OF_GET,
         name="show_sample",
     )
-
-
-def _parameters_said(verb: str) -> str:
-    return "Parameters stand in the query, or in the JSON or form beside what is sent; not in both."
 
 
 def _known(verb: str, settings: Settings) -> Sequence[Parameter]:

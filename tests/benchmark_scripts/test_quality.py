@@ -74,7 +74,7 @@ def test_a_case_keeps_its_parts_apart(case: Case) -> None:
 
 @pytest.mark.parametrize("method", ["PCA", "isolation forest", "1-NN"])
 def test_baselines_see_what_is_far(case: Case, method: str) -> None:
-    found = quality.figures(replace(case, components=1), method)
+    found = quality.figures(replace(case, components=(1,)), method)
     assert found["test"]["auroc"] > 0.7
     assert found["distinct"]["normal"] + found["distinct"]["abnormal"] == case.test.fresh.sum()
 

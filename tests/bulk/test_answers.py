@@ -136,6 +136,18 @@ def test_zips_and_arrays_are_read_too(oracle_bundle: Path, tmp_path: Path) -> No
     np.testing.assert_allclose(np.load(tmp_path / "z.npy"), wanted[2:], atol=1e-5)
 
 
+@pytest.mark.parametrize(("shape", "why"), [((1, 9_000, 9_000), "limit"), ((1, 2, 2, 9), "c 1")])
+def test_an_array_packs_no_image_that_a_file_may_not_hold(
+    oracle_bundle: Path, tmp_path: Path, shape: tuple[int, ...], why: str
+) -> None:
+    """Zeros pack a thousandfold, and a row is read whole."""
+    np.savez_compressed(tmp_path / "a.npz", images=np.zeros(shape, np.uint8))
+    result = run("encode", oracle_bundle, tmp_path / "a.npz", "--out", tmp_path / "z.npy")
+    assert result.exit_code == 2
+    assert why in result.stderr
+    assert not (tmp_path / "z.npy").exists()
+
+
 def test_reconstructions_are_pictures_in_a_column(oracle_bundle: Path, tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", images=IMAGES)
     found = rows("reconstruct", oracle_bundle, tmp_path / "a.npz", tmp_path / "z.parquet")

@@ -22,7 +22,8 @@ from models import objectives
 from models.config import Config
 from oracle import make_oracle
 from serving.latents import MAX_SEED
-from serving.routes.parameters import Parameter, known
+from serving.routes.parameter import Parameter
+from serving.routes.parameters import known
 from serving.settings import VARIABLES, Settings
 from serving.verbs import VERBS
 

@@ -19,7 +19,8 @@ from odd_files import FOLDER_SOUND, HTTP_SOUND, REFUSED
 from oracle import make_oracle
 from serving import images, rendering
 from serving.bundle import Manifest, read
-from serving.routes import answers, bodies, codings, intake, parameters, tensors
+from serving.errors import BadRequest
+from serving.routes import answers, bodies, codings, intake, parameter, parameters, tensors
 from serving.routes.items import Wanted
 from serving.verbs import VERBS
 
@@ -149,7 +150,7 @@ def read_request(body: bytes, content_type: str, verb: str, manifest: Manifest) 
     wanted = intake.kind_wanted(verb, manifest)
     payload = bodies.read(body, content_type, wanted, max_items=MOST)
     known = parameters.known(verb, max_images=MOST, max_frames=64)
-    values = parameters.parse(known, payload.given)
+    values = parameter.parse(known, payload.given)
     rows: npt.NDArray[Any] | None = None
     if payload.files is not None:
         intake.check_count(len(payload.files), MOST, "images")
@@ -216,12 +217,18 @@ def test_queries_and_accepted_types(times: int) -> None:
     def work(drawn: tuple[bytes, bytes, str]) -> None:
         query, accept, verb = drawn
         assert answers.negotiate(accept.decode("latin-1"), offered) in offered
-        parameters.parse(
-            parameters.known(verb, max_images=MOST, max_frames=64), bodies.query(query)
-        )
+        parameter.parse(parameters.known(verb, max_images=MOST, max_frames=64), bodies.query(query))
 
     drawn = st.tuples(damaged(queries), damaged(accepts), st.sampled_from(VERBS))
     fuzz(drawn, work, 300 * times, least=0.005)
+
+
+@pytest.mark.parametrize("text", ["1" * 60_000 + "x", "1." + "1" * 60_000, "+." + "1" * 60_000])
+def test_endless_digits_are_refused_at_once(text: str) -> None:
+    """Not after minutes, in which nobody else is answered: as many ways as there are to match."""
+    known = parameters.known("sample", max_images=MOST)
+    with pytest.raises(BadRequest, match=r"truncation must be a finite number, got '[+.1]{56}"):
+        parameter.parse(known, bodies.query(f"truncation={text}".replace("+", "%2B").encode()))
 
 
 def inferences() -> list[bytes]:

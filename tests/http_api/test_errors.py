@@ -167,11 +167,17 @@ def test_latents_are_numbers(client: httpx.Client, value: Any) -> None:
     assert [error["index"] for error in document["errors"]] == [1]
 
 
-@pytest.mark.parametrize("value", ["1e39", "-1e39"])
+@pytest.mark.parametrize("value", ["1e39", "-1e39", "1" + 400 * "0"])
 def test_latents_are_finite_in_float32(client: httpx.Client, value: str) -> None:
     body = f'{{"latents": [[{", ".join([value] + ["0"] * 47)}]]}}'
     answer = client.post(V + "decode", content=body, headers=JSON)
     assert "finite" in problem(answer, 422)["errors"][0]["detail"]
+
+
+def test_numbers_of_more_digits_than_floats_have_are_not_finite(client: httpx.Client) -> None:
+    body = f'{{"truncation": 1{400 * "0"}}}'
+    answer = client.post(V + "sample", content=body, headers=JSON)
+    assert "finite" in problem(answer, 400)["detail"]
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

@@ -163,6 +163,16 @@ def test_a_label_of_another_type_is_refused(client: httpx.Client, label: object)
     assert answer.status_code == 400
 
 
+def test_more_labels_than_there_may_be_images_are_not_looked_at(client: httpx.Client) -> None:
+    """One by one they would hold up the event loop: a body may have millions."""
+    wanted: list[list[Any]] = [[[]] * 4097, ["cat"] * 4097]  # no labels at all, and good ones
+    for labels in wanted:
+        answer = client.post(f"{PATH}/sample", json={"labels": labels})
+        assert answer.status_code == 413
+        assert answer.json()["detail"] == "at most 4,096 labels in one request, got 4,097"
+    assert client.get(f"{PATH}/sample", params={"labels": "," * 4096}).status_code == 413
+
+
 def test_one_label_is_for_a_whole_morph(client: httpx.Client) -> None:
     answer = post(client, "interpolate", IMAGES[:2], labels="cat,dog")
     assert answer.status_code == 400
@@ -233,6 +243,12 @@ def test_with_a_seed_each_label_has_a_tag_of_its_own(client: httpx.Client) -> No
         for label in ({}, {"label": "cat"}, {"label": "dog"}, {"label": "2"})
     }
     assert len(tags) == 3
+    each = [
+        client.get(f"{PATH}/sample", params={"seed": 1, "n": 2, "labels": labels}, headers=NPY)
+        for labels in ("cat,dog", "dog,cat")
+    ]
+    assert not np.array_equal(array(each[0]), array(each[1]))
+    assert each[0].headers["etag"] != each[1].headers["etag"]
 
 
 def _pixels(text: str) -> npt.NDArray[np.uint8]:

@@ -120,7 +120,7 @@ def test_a_slow_body_is_timed_out(serve: Callable[..., Any]) -> None:
         begin = time.monotonic()
         sock.sendall(head("Content-Length: 100") + b"abc")
         assert sock.recv(65536).startswith(b"HTTP/1.1 408 ")
-        assert time.monotonic() - begin < 2
+        assert time.monotonic() - begin < 5
 
 
 def test_bodies_that_stall_may_hold_so_much_and_no_more(serve: Callable[..., Any]) -> None:
@@ -172,7 +172,7 @@ def test_work_that_runs_out_of_time(serve: Callable[..., Any], gate: Gate) -> No
         answer = running.client.post(
             V + "encode", content=npy(1), headers={**NPY, "X-Deadline-Ms": "200"}
         )
-        assert (answer.status_code, time.monotonic() - begin < 2) == (504, True)
+        assert (answer.status_code, time.monotonic() - begin < 5) == (504, True)
         assert "deadline" in answer.json()["detail"]
         gate.open.set()
         assert running.client.post(V + "encode", content=npy(1), headers=NPY).status_code == 200

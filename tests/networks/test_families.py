@@ -52,6 +52,25 @@ def test_g_and_e_map_between_images_and_codes(image: tuple[int, int, int]) -> No
     assert fakes.abs().max() <= 1
 
 
+def test_dense_sees_every_pixel_of_any_size_and_counts_units() -> None:
+    model = image_model((5, 7, 2), network="dense", width=8)
+    encoder, generator = networks.build_encoder(model), networks.build_generator(model)
+    sizes = [tuple(p.shape) for p in (*encoder.parameters(), *generator.parameters())]
+    wide, deep = [(8, 70), (8,), (6, 8), (6,)], [(8, 6), (8,), (70, 8), (70,)]
+    assert sizes == wide + deep
+    x = torch.rand(3, 2, 5, 7) * 2 - 1
+    assert encoder(x).shape == (3, 6)
+    assert generator(encoder(x) * 50).shape == x.shape
+    assert generator(encoder(x) * 50).abs().max() <= 1
+    critics = [networks.build_image_critic(model), networks.build_latent_critic(model)]
+    pairs = networks.build_joint_critic(model)
+    assert {p.shape[0] for c in [*critics, pairs] for p in c.parameters()} == {8, 1}
+    scores = [critics[0](x), critics[1](encoder(x)), pairs(x, encoder(x))]
+    assert [score.shape for score in scores] == [(3,)] * 3
+    rebuilt = networks.build_joint_critic(model, Autoencoder())(x, encoder(x))
+    assert rebuilt.x.shape == x.shape
+
+
 @pytest.mark.parametrize(
     ("image", "why"),
     [
@@ -114,7 +133,7 @@ def test_a_generator_that_resizes_trains_and_is_saved_small(upsampling: str) -> 
     assert torch.equal(generator.eval()(z), other.eval()(z))
 
 
-@pytest.mark.parametrize("network", ["mlp", "resnet", "aegan"])
+@pytest.mark.parametrize("network", ["mlp", "resnet", "aegan", "dense"])
 def test_only_dcgan_resizes(network: str) -> None:
     shape: dict[str, Any] = {"vector": 2} if network == "mlp" else {"image": (32, 32, 1)}
     model = ModelConfig(network=network, upsampling="nearest", **shape)
@@ -193,7 +212,7 @@ def test_the_critic_of_codes_may_have_a_norm_of_its_own(
 
 
 def test_a_wrong_name_lists_the_known_ones() -> None:
-    with pytest.raises(UnknownName, match="dcgan, mlp"):
+    with pytest.raises(UnknownName, match="dcgan, dense, mlp"):
         networks.build_encoder(image_model((16, 16, 1), network="unet"))
 
 

@@ -69,6 +69,7 @@ def test_alad_s_critic_of_cycles_judges(x: Tensor, z: Tensor) -> None:
         ("bigan", "ebgan", {"prior": "uniform"}, "critic of ebgan gives no scores"),
         ("bigan", "cramer", {}, "critic of cramer gives no scores"),
         ("aegan", "gan", {"critic_minibatch": "std"}, "looks at batches"),
+        *((name, "gan", {"classes": 3}, "are told classes") for name in ("bigan", "aegan", "alad")),
     ],
 )
 def test_who_cannot_judge(name: str, objective: str, model: dict[str, Any], said: str) -> None:

@@ -44,7 +44,7 @@ def test_aae_reconstructs_and_holds_codes_to_the_prior(
     pair: Networks, x: Tensor, z: Tensor
 ) -> None:
     encoder, generator = pair
-    aae = build("aae", weights={"image": 4.0, "critic_latent": 0.5})
+    aae = build("aae", weights={"image": 4.0, "image_squared": 3.0, "critic_latent": 0.5})
     critics = nn.ModuleDict({"latent": Sum()})
     batch = aae.forward(encoder, generator, x, z, rng())
     code = encoder(x)
@@ -52,8 +52,9 @@ def test_aae_reconstructs_and_holds_codes_to_the_prior(
     expected = softplus(-z.sum(1)).mean() + softplus(code.sum(1)).mean()
     assert critic["total"].item() == pytest.approx(expected, rel=1e-5)
     losses = aae.pair_loss(critics, batch, GAN, turn())
-    image = np.abs((x - generator(code)).detach().numpy()).mean()
-    expected = 4 * image + 0.5 * softplus(-code.sum(1)).mean()
+    residual = (x - generator(code)).detach().numpy()
+    images = 4 * np.abs(residual).mean() + 3 * np.square(residual).mean()
+    expected = images + 0.5 * softplus(-code.sum(1)).mean()
     assert losses["total"].item() == pytest.approx(expected, rel=1e-5)
 
 

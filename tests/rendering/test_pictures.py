@@ -141,6 +141,13 @@ def test_a_gif_frame_is_shown_as_long_as_the_format_can_say() -> None:
     assert frames_of(gif_animation(frames, 0.1))[1] == [655_350, 10_000]  # of 1,000,000
 
 
+@pytest.mark.parametrize(("animation", "most"), [(webp_animation, 16_383), (gif_animation, 65_535)])
+def test_what_no_such_file_can_hold_is_refused(animation: type, most: int) -> None:
+    """A grid of some thousand images, say."""
+    with pytest.raises(Unprocessable, match=f"at most {most:,} a side: ask for PNG"):
+        animation(np.zeros((1, 2, most + 1, 1), np.uint8), 12)
+
+
 @pytest.mark.parametrize("fps", [0, -1, 0.01, 51, float("nan"), float("inf")])
 @pytest.mark.parametrize("animation", [webp_animation, gif_animation])
 def test_a_rate_no_viewer_keeps_is_refused(animation: type, fps: float) -> None:

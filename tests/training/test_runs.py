@@ -196,7 +196,7 @@ def test_a_dry_run_prints_the_config_and_writes_nothing(config: Path, tmp_path: 
         (["--set", "train.stepz=3"], "steps"),
         (["--set", "training.steps=3"], "choose from: data, model"),
         (["--set", "model.pairing=cyclegan"], "aae, aegan, alad, ali, bigan"),
-        (["--set", "model.network=unet"], "aegan, dcgan, mlp, resnet"),
+        (["--set", "model.network=unet"], "aegan, dcgan, dense, mlp, resnet"),
         (["--set", "model.objective=vae"], "gan"),
         (["--set", "objective.rho=1"], "has no settings"),
         (["--set", "model.prior=cauchy"], "normal, uniform"),
@@ -281,6 +281,24 @@ def test_families_that_changed_are_other_data(config: Path, tmp_path: Path) -> N
     refused = train("--resume", run, "--steps", 4)
     assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1), refused.output
     assert "has no groups 'kin'" in refused.stderr
+
+
+def test_labels_that_changed_are_other_data_to_who_is_told_them(
+    config: Path, tmp_path: Path
+) -> None:
+    data, run = tmp_path / "kinds.npz", tmp_path / "run"
+    images = np.random.default_rng(0).integers(0, 256, (40, 16, 16), np.uint8)
+    kinds = np.array(["cat", "dog"])[np.arange(40) % 2]
+    np.savez(data, images=images, labels=kinds)
+    told = ("--set", "model.classes=2")
+    done = train(config, "--data", data, "--out", run, "--steps", 1, *told)
+    assert done.exit_code == 0, done.output
+    assert train("--resume", run, "--steps", 2).exit_code == 0
+    for other in (np.roll(kinds, 1), np.where(kinds == "dog", "fox", kinds)):
+        np.savez(data, images=images, labels=other)
+        resumed = train("--resume", run, "--steps", 3)
+        assert (resumed.exit_code, resumed.stderr.count("\n")) == (2, 1), resumed.output
+        assert "its labels changed" in resumed.stderr
 
 
 def test_a_run_directory_that_cannot_be_made(config: Path, tmp_path: Path) -> None:

@@ -17,8 +17,11 @@ from safetensors.torch import load_file
 
 from biject import main
 from models.config import Config
+from models.datasets.dataset import Dataset
 from models.errors import BadConfig
+from models.pairings.pairing import given
 from models.training import log
+from models.training.batches import Batches
 from models.training.step import Trainer
 from models.training.workers import Workers
 
@@ -55,11 +58,23 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
     return load_file(run / "checkpoints" / step / "weights.safetensors")
 
 
-def test_two_processes_lose_what_one_loses_and_resume(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "more",
+    [
+        (),
+        # told classes, whose labels are those of a worker's own rows
+        pytest.param(("model.classes=8", "train.unlabelled=0.3"), marks=pytest.mark.slow),
+    ],
+    ids=["plain", "conditional"],
+)
+def test_two_processes_lose_what_one_loses_and_resume(
+    tmp_path: Path, more: tuple[str, ...]
+) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
-    arguments = ["train", str(RING), "--out", str(one), "--steps", "8", *words(*SETS)]
-    assert CliRunner().invoke(main, arguments).exit_code == 0
-    out = finish(start(RING, "--out", two, "--steps", 5, *words(*SETS)))
+    sets = words(*SETS, *more)
+    done = CliRunner().invoke(main, ["train", str(RING), "--out", str(one), "--steps", "8", *sets])
+    assert done.exit_code == 0, done.output
+    out = finish(start(RING, "--out", two, "--steps", 5, *sets))
     assert out.strip() == str(two)  # said once
     finish(start("--resume", two, "--steps", 8))
     lines = [list(log.read(run)) for run in (one, two)]
@@ -131,6 +146,20 @@ def test_what_workers_draw_are_the_rows_of_one_draw(draw: Any) -> None:
             rows.append(draw(4, torch.Generator().manual_seed(7)))
     whole = draw(8, torch.Generator().manual_seed(7))
     np.testing.assert_array_equal(torch.cat(rows), whole)
+
+
+def test_every_worker_has_the_batch_of_one_process() -> None:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (40, 4, 4, 1), np.uint8)
+    data = Dataset(images=images, labels=np.arange(40) % 8, classes=tuple("abcdefgh"))
+    cpu = torch.device("cpu")
+    batches = Batches(data, batch=16, seed=1, device=cpu, flip=True, unlabelled=0.5)
+    wanted = [(batches.at(number), batches.labels_at(number)) for number in range(4)]
+    with Workers(rank=1, count=2).draws():
+        for number, (items, labels) in enumerate(wanted):
+            assert torch.equal(batches.at(number), items)
+            assert labels is not None
+            assert torch.equal(given(batches.labels_at(number)), labels)
 
 
 def test_batches_that_cannot_be_shared_are_refused() -> None:
