@@ -21,7 +21,9 @@ FAR_FROM_PRIOR: Final = 0.05  # KS; the prior itself has .02
 
 def mean(own: Sequence[Record], key: str, place: int = -1) -> float:
     """Of the seeds that came so far; nan where none did."""
-    found = [one["curve"][place][key] for one in own if len(one["curve"]) > max(place, 0)]
+    found: list[float] = [
+        one["curve"][place][key] for one in own if len(one["curve"]) > max(place, 0)
+    ]
     return statistics.mean(found) if found else math.nan
 
 
@@ -69,9 +71,10 @@ def _against_gan(runs: Runs, place: int, claim: str) -> str | None:
     ours, theirs = (mean(runs[name], "frechet", place) for name in ("aegan", "gan"))
     seconds = mean(runs["aegan"], "seconds", place)
     even = [
-        float(np.interp(seconds, *([f[k] for f in one["curve"]] for k in ("seconds", "frechet"))))
-        for one in runs["gan"] if one["curve"]
-    ]  # fmt: skip
+        float(np.interp(seconds, _along(one, "seconds"), _along(one, "frechet")))
+        for one in runs["gan"]
+        if one["curve"]
+    ]
     step = runs["aegan"][0]["curve"][place]["step"]
     figures = f"Frechet after {step:,} updates: AEGAN {ours:,.0f}, GAN {theirs:,.0f}"
     if place == 0 and even:
@@ -81,6 +84,10 @@ def _against_gan(runs: Runs, place: int, claim: str) -> str | None:
         if name in runs:
             figures += f", {title} {mean(runs[name], 'frechet', place):,.0f}"
     return _said(claim, _verdict(theirs / ours), figures)
+
+
+def _along(record: Record, key: str) -> list[float]:
+    return [figures[key] for figures in record["curve"]]
 
 
 def bijective(runs: Runs) -> str | None:

@@ -111,20 +111,21 @@ class Judge:
 
     def _likeness(self, samples: Crowd) -> Figures:
         """How like the held-out images these are."""
-        pair = {"real": self.real.features, "samples": samples.features}
+        real, theirs = self.real.features, samples.features
         shares = class_shares(samples.probabilities)
         return {
-            "frechet": frechet_distance(**pair),
-            "coverage": density_coverage(**pair).coverage,
+            "frechet": frechet_distance(real=real, samples=theirs),
+            "coverage": density_coverage(real=real, samples=theirs).coverage,
             "classes": int((shares >= FOUND).sum()),
             "largest": float(shares.max()),
-            "apart": two_sample_accuracy(**pair).samples,
+            "apart": two_sample_accuracy(real=real, samples=theirs).samples,
             "sharpness": _contrast(samples.images) / self._sharpness,
         }
 
     @staticmethod
     def _classes(crowd: Crowd) -> NDArray[np.intp]:
-        return crowd.probabilities.argmax(axis=1)
+        best: NDArray[np.intp] = crowd.probabilities.argmax(axis=1)
+        return best
 
 
 def collapsed(figures: Mapping[str, Any]) -> list[str]:

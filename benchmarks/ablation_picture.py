@@ -28,7 +28,8 @@ def draw(records: Sequence[Record], file: Path) -> None:
     shown = [one for one in _in_order(records) if one["seed"] == records[0]["seed"]]
     below = STRIP * (len(shown) + 1)
     figure = Figure(figsize=(11, 7.4 + below), layout="constrained")
-    curves, strips = figure.subfigures(2, 1, height_ratios=(7.4, below))
+    parts = figure.subfigures(2, 1, squeeze=False, height_ratios=(7.4, below))
+    curves, strips = parts.ravel()
     for axes, (group, over) in zip(curves.subplots(2, 2).ravel(), PANELS, strict=True):
         _curves(axes, records, group, over)
     strips.suptitle(

@@ -181,8 +181,10 @@ def test_verdicts_go_by_what_was_measured() -> None:
 
 
 def test_the_page_is_what_the_records_say() -> None:
-    written = ablation_document.DOCUMENT.read_text(encoding="utf-8")
     records = Records("ablation").last()
+    if not records:
+        pytest.skip("nothing was recorded yet")
+    written = ablation_document.DOCUMENT.read_text(encoding="utf-8")
     assert written == ablation_document.document(records), (
         "run python -m benchmarks.ablation --write"
     )
