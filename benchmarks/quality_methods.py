@@ -53,7 +53,8 @@ def pca(case: Case) -> Scorer:
     }
 
     def score(items: Array) -> Scores:
-        x, found = see(items), {}
+        x = see(items)
+        found: dict[str, npt.NDArray[Any]] = {}
         for size, each in fitted.items():
             d = (x - each.inverse_transform(each.transform(x))).reshape(items.shape)
             found |= {term + size: scores for term, scores in _aggregated(d).items()}

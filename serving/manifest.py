@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from serving.errors import BundleError
 from serving.fields import Fields
-from serving.images import ImageSpec
+from serving.image_spec import ImageSpec
 from serving.signatures import BATCH, FileInfo, GraphInfo, Json, TensorInfo
 
 FORMAT: Final = 1

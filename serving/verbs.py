@@ -136,51 +136,6 @@ async def score(
     )
 
 
-async def interpolate(
-    runner: Runner,
-    manifest: Manifest,
-    items: Array,
-    *,
-    frames: int,
-    path: latent_space.Path,
-    exact: bool = False,
-) -> Made:
-    """A morph through G along a path from code to code: legs * (frames - 1) + 1 images.
-
-    What G(E(x)) lacks of the given items x is blended in linearly where `exact` is true, so that
-    the frames at both ends of each leg are those items, to the last bit.
-    """
-    values = {"frames": frames, "path": path, "exact": exact}
-    return await _made(runner, await _waypoints("interpolate", runner, manifest, items, values))
-
-
-async def sample(
-    runner: Runner,
-    manifest: Manifest,
-    *,
-    n: int,
-    seed: int | None,
-    truncation: float,
-) -> Made:
-    """G(z) of n codes drawn from the prior; image i depends on (seed, i) alone."""
-    values = {"n": n, "seed": seed, "truncation": truncation}
-    return await _made(runner, await _draw("sample", manifest, values))
-
-
-async def vary(
-    runner: Runner,
-    manifest: Manifest,
-    items: Array,
-    *,
-    n: int,
-    strength: float,
-    seed: int | None,
-) -> Made:
-    """n images near the one given: G of its code, disturbed."""
-    values = {"n": n, "strength": strength, "seed": seed}
-    return await _made(runner, await _disturb("vary", runner, manifest, items, values))
-
-
 async def call(
     verb: str,
     runner: Runner,
@@ -263,7 +218,7 @@ def check_graph(manifest: Manifest, graph: str) -> None:
 
 
 async def _draw(verb: str, manifest: Manifest, values: Mapping[str, Any]) -> Prepared:
-    """Codes from the prior."""
+    """Codes from the prior; number i depends on (seed, i) alone."""
     n, seed = values["n"], _seed(values)
     latent = manifest.latent
     codes = await aside(
@@ -300,7 +255,11 @@ async def _disturb(
 async def _waypoints(
     verb: str, runner: Runner, manifest: Manifest, items: Array, values: Mapping[str, Any]
 ) -> Prepared:
-    """Codes along a path through those of the items."""
+    """Codes along a path through those of the items: legs * (frames - 1) + 1 of them.
+
+    What G(E(x)) lacks of the given items x is blended in linearly where `exact` is true, so that
+    the frames at both ends of each leg are those items, to the last bit.
+    """
     frames, residuals = values["frames"], None
     start: Encoded | Reconstructed
     if values["exact"]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from torch import nn
 
@@ -11,7 +11,7 @@ from models.config import ModelConfig
 from models.errors import BadConfig, UnknownName
 from models.networks import aegan, dcgan, dense, mlp, resnet
 from models.networks.autoencoder import PairAutoencoder
-from models.networks.blocks import spectrally_normalised
+from models.networks.blocks import Features, spectrally_normalised
 from models.networks.gaussian import PARTS, GaussianEncoder
 from models.networks.heads import SCORES, Autoencoder, Embedding, Head, Projections, Untouched
 from models.networks.joint import Critic, Identity, JointCritic, JointEmbedding, JointProjections
@@ -63,19 +63,12 @@ def _mlp_features(model: ModelConfig) -> tuple[nn.Module, int]:
 
 
 _LEAVE_OUT: Final = "leave model.upsampling out"
-_Networks = TypeVar(
-    "_Networks",
-    dcgan.ImageFeatures,
-    dense.ImageFeatures,
-    resnet.ImageFeatures,
-    aegan.ImageFeatures,
-)
 
 
 def _of_images(
     encoder: type[nn.Module],
     generator: type[nn.Module],
-    features: type[_Networks],
+    features: Callable[..., Features],
     code_features: Callable[[ModelConfig], tuple[nn.Module, int]],
     **more: Callable[[ModelConfig], Any],
 ) -> Family:

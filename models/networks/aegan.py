@@ -11,11 +11,13 @@ resumed run could not draw again (`regularisers.instance_noise` is for critics);
 `dcgan.pyramid` has.  At 64x64 and a width of 64 the layers are the article's.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, layer_norm
 
-from models.networks.blocks import Support, initialise
+from models.networks.blocks import CodeEncoder, Features, initialise
 from models.networks.dcgan import Pyramid, pyramid
 
 SLOPE = 0.02  # of the critics' LeakyReLU
@@ -74,28 +76,13 @@ def _downwards(
     return nn.Sequential(*layers, nn.Flatten()), sizes.base[0] * sizes.base[1] * before
 
 
-class Encoder(nn.Module):
+class Encoder(CodeEncoder):
     """Images [B, C, H, W] in [-1, 1] to codes [B, Z] in the prior's support."""
 
-    def __init__(
-        self,
-        *,
-        image: tuple[int, int, int],
-        width: int,
-        latent: int,
-        prior: str,
-        categorical: int = 0,
-    ) -> None:
-        super().__init__()
+    def __init__(self, *, image: tuple[int, int, int], width: int, **code: Any) -> None:
         sizes = _sizes(image, width)
-        self.features, size = _downwards(sizes, width, kernel=4, activation=nn.ReLU())
-        self.head = nn.Sequential(nn.Linear(size, latent), Support(prior, categorical))
+        super().__init__(*_downwards(sizes, width, kernel=4, activation=nn.ReLU()), **code)
         initialise(self)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """E(x), [B, Z]."""
-        codes: Tensor = self.head(self.features(x))
-        return codes
 
 
 class Generator(nn.Module):
@@ -145,20 +132,13 @@ def _with(x: Tensor, beside: Tensor) -> Tensor:
     return torch.cat([x, beside.expand(-1, -1, *x.shape[2:])], dim=1)
 
 
-class ImageFeatures(nn.Module):
+class ImageFeatures(Features):
     """A critic's view of an image: [B, C, H, W] to [B, size]."""
 
     def __init__(self, *, image: tuple[int, int, int], width: int) -> None:
-        super().__init__()
-        self.layers, self.size = _downwards(
-            _sizes(image, width), width, kernel=3, activation=nn.LeakyReLU(SLOPE)
-        )
+        sizes = _sizes(image, width)
+        super().__init__(*_downwards(sizes, width, kernel=3, activation=nn.LeakyReLU(SLOPE)))
         initialise(self)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Features [B, size]."""
-        features: Tensor = self.layers(x)
-        return features
 
 
 class CodeFeatures(nn.Module):

@@ -35,6 +35,40 @@ class Support(nn.Module):
         return z.tanh() if self.prior == "uniform" else z
 
 
+class CodeEncoder(nn.Module):
+    """What E is in every family: features of an item, then its code in the prior's support.
+
+    Args:
+        features: [B, ...] to [B, size].
+    """
+
+    def __init__(
+        self, features: nn.Module, size: int, *, latent: int, prior: str, categorical: int = 0
+    ) -> None:
+        super().__init__()
+        self.features = features
+        self.head = nn.Sequential(nn.Linear(size, latent), Support(prior, categorical))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """E(x), [B, Z]."""
+        codes: Tensor = self.head(self.features(x))
+        return codes
+
+
+class Features(nn.Module):
+    """A critic's view of an item or a code: `layers`, [B, ...] to [B, size]."""
+
+    def __init__(self, layers: nn.Module, size: int) -> None:
+        super().__init__()
+        self.layers = layers
+        self.size = size
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features [B, size]."""
+        features: Tensor = self.layers(x)
+        return features
+
+
 class Orthonormal(nn.Module):
     """A linear map without bias whose columns are orthonormal: [B, size] to [B, rank]."""
 

@@ -11,7 +11,7 @@ Every size is a number: with k halvings and a base of 4 to 7 pixels on the small
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ from torch.nn.functional import conv_transpose2d
 
 from models.config import Upsampling
 from models.errors import BadConfig
-from models.networks.blocks import SLOPE, Support, initialise
+from models.networks.blocks import SLOPE, CodeEncoder, Features, initialise
 
 SMALLEST, LARGEST = 16, 256  # pixels a side
 MAX_MULTIPLE = 8  # of the width, in the layer next to the latent
@@ -62,19 +62,10 @@ def pyramid(
     return Pyramid(image=image, base=(height >> levels, breadth >> levels), channels=channels)
 
 
-class Encoder(nn.Module):
+class Encoder(CodeEncoder):
     """Images [B, C, H, W] in [-1, 1] to codes [B, Z] in the prior's support."""
 
-    def __init__(
-        self,
-        *,
-        image: tuple[int, int, int],
-        width: int,
-        latent: int,
-        prior: str,
-        categorical: int = 0,
-    ) -> None:
-        super().__init__()
+    def __init__(self, *, image: tuple[int, int, int], width: int, **code: Any) -> None:
         sizes = pyramid(image, width)
         layers: list[nn.Module] = []
         before = image[2]
@@ -85,14 +76,8 @@ class Encoder(nn.Module):
                 nn.LeakyReLU(SLOPE),
             ]
             before = channels
-        self.features = nn.Sequential(*layers, nn.Flatten())
-        self.head = nn.Sequential(nn.Linear(sizes.flat, latent), Support(prior, categorical))
+        super().__init__(nn.Sequential(*layers, nn.Flatten()), sizes.flat, **code)
         initialise(self)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """E(x), [B, Z]."""
-        codes: Tensor = self.head(self.features(x))
-        return codes
 
 
 class Generator(nn.Module):
@@ -160,25 +145,18 @@ class Enlarging(nn.ConvTranspose2d):
         return conv_transpose2d(x, weight, self.bias, stride=2, padding=side // 2 - 1)
 
 
-class ImageFeatures(nn.Module):
+class ImageFeatures(Features):
     """A critic's view of an image: [B, C, H, W] to [B, size], without BatchNorm."""
 
     def __init__(self, *, image: tuple[int, int, int], width: int) -> None:
-        super().__init__()
         sizes = pyramid(image, width)
         layers: list[nn.Module] = []
         before = image[2]
         for channels in sizes.channels:
             layers += [nn.Conv2d(before, channels, 4, stride=2, padding=1), nn.LeakyReLU(SLOPE)]
             before = channels
-        self.layers = nn.Sequential(*layers, nn.Flatten())
-        self.size = sizes.flat
+        super().__init__(nn.Sequential(*layers, nn.Flatten()), sizes.flat)
         initialise(self)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Features [B, size]."""
-        features: Tensor = self.layers(x)
-        return features
 
 
 class ImageDecoder(nn.Module):

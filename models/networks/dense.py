@@ -9,32 +9,18 @@ network.  No BatchNorm anywhere.
 """
 
 import math
+from typing import Any
 
 from torch import Tensor, nn
 
-from models.networks.blocks import SLOPE, Support
+from models.networks.blocks import SLOPE, CodeEncoder, Features
 
 
-class Encoder(nn.Module):
+class Encoder(CodeEncoder):
     """Images [B, C, H, W] to codes [B, Z] in the prior's support."""
 
-    def __init__(
-        self,
-        *,
-        image: tuple[int, int, int],
-        width: int,
-        latent: int,
-        prior: str,
-        categorical: int = 0,
-    ) -> None:
-        super().__init__()
-        self.features = ImageFeatures(image=image, width=width)
-        self.head = nn.Sequential(nn.Linear(width, latent), Support(prior, categorical))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """E(x), [B, Z]."""
-        codes: Tensor = self.head(self.features(x))
-        return codes
+    def __init__(self, *, image: tuple[int, int, int], width: int, **code: Any) -> None:
+        super().__init__(ImageFeatures(image=image, width=width), width, **code)
 
 
 class Generator(nn.Module):
@@ -57,17 +43,9 @@ class Generator(nn.Module):
         return images
 
 
-class ImageFeatures(nn.Module):
+class ImageFeatures(Features):
     """The one hidden layer: [B, C, H, W] to [B, size]."""
 
     def __init__(self, *, image: tuple[int, int, int], width: int) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Flatten(), nn.Linear(math.prod(image), width), nn.LeakyReLU(SLOPE)
-        )
-        self.size = width
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Features [B, size]."""
-        features: Tensor = self.layers(x)
-        return features
+        hidden = nn.Flatten(), nn.Linear(math.prod(image), width), nn.LeakyReLU(SLOPE)
+        super().__init__(nn.Sequential(*hidden), width)

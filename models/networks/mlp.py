@@ -5,9 +5,11 @@ arXiv:1802.00771).  No BatchNorm anywhere: on eight narrow modes a batch's mean 
 it holds.  G's output is linear, since vectors are not bounded.
 """
 
+from typing import Any
+
 from torch import Tensor, nn
 
-from models.networks.blocks import SLOPE, Support
+from models.networks.blocks import SLOPE, CodeEncoder, Features
 
 HIDDEN_LAYERS = 3
 
@@ -20,20 +22,12 @@ def _hidden(before: int, width: int, activation: nn.Module) -> list[nn.Module]:
     return layers
 
 
-class Encoder(nn.Module):
+class Encoder(CodeEncoder):
     """Vectors [B, D] to codes [B, Z] in the prior's support."""
 
-    def __init__(
-        self, *, vector: int, width: int, latent: int, prior: str, categorical: int = 0
-    ) -> None:
-        super().__init__()
-        self.features = nn.Sequential(*_hidden(vector, width, nn.LeakyReLU(SLOPE)))
-        self.head = nn.Sequential(nn.Linear(width, latent), Support(prior, categorical))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """E(x), [B, Z]."""
-        codes: Tensor = self.head(self.features(x))
-        return codes
+    def __init__(self, *, vector: int, width: int, **code: Any) -> None:
+        hidden = _hidden(vector, width, nn.LeakyReLU(SLOPE))
+        super().__init__(nn.Sequential(*hidden), width, **code)
 
 
 class Generator(nn.Module):
@@ -51,15 +45,8 @@ class Generator(nn.Module):
         return vectors
 
 
-class VectorFeatures(nn.Module):
+class VectorFeatures(Features):
     """A critic's view of a vector or a code: [B, D] to [B, size]."""
 
     def __init__(self, *, vector: int, width: int) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(*_hidden(vector, width, nn.LeakyReLU(SLOPE)))
-        self.size = width
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Features [B, size]."""
-        features: Tensor = self.layers(x)
-        return features
+        super().__init__(nn.Sequential(*_hidden(vector, width, nn.LeakyReLU(SLOPE))), width)

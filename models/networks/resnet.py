@@ -10,11 +10,12 @@ that its features tell a reconstruction from its original; sizes are those of `d
 """
 
 import math
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate
 
-from models.networks.blocks import Support
+from models.networks.blocks import CodeEncoder, Features
 from models.networks.dcgan import Pyramid, pyramid
 
 SMALLEST = 32  # pixels a side
@@ -91,27 +92,12 @@ def _downwards(sizes: Pyramid, *, normalised: bool) -> nn.Sequential:
     return nn.Sequential(*blocks, *last)
 
 
-class Encoder(nn.Module):
+class Encoder(CodeEncoder):
     """Images [B, C, H, W] in [-1, 1] to codes [B, Z] in the prior's support."""
 
-    def __init__(
-        self,
-        *,
-        image: tuple[int, int, int],
-        width: int,
-        latent: int,
-        prior: str,
-        categorical: int = 0,
-    ) -> None:
-        super().__init__()
+    def __init__(self, *, image: tuple[int, int, int], width: int, **code: Any) -> None:
         sizes = _sizes(image, width)
-        self.features = _downwards(sizes, normalised=True)
-        self.head = nn.Sequential(nn.Linear(sizes.flat, latent), Support(prior, categorical))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """E(x), [B, Z]."""
-        codes: Tensor = self.head(self.features(x))
-        return codes
+        super().__init__(_downwards(sizes, normalised=True), sizes.flat, **code)
 
 
 class Generator(nn.Module):
@@ -138,16 +124,9 @@ class Generator(nn.Module):
         return images
 
 
-class ImageFeatures(nn.Module):
+class ImageFeatures(Features):
     """A critic's view of an image: [B, C, H, W] to [B, size], without BatchNorm."""
 
     def __init__(self, *, image: tuple[int, int, int], width: int) -> None:
-        super().__init__()
         sizes = _sizes(image, width)
-        self.layers = _downwards(sizes, normalised=False)
-        self.size = sizes.flat
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Features [B, size]."""
-        features: Tensor = self.layers(x)
-        return features
+        super().__init__(_downwards(sizes, normalised=False), sizes.flat)

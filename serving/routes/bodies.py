@@ -22,6 +22,7 @@ from serving.routes.form_parts import FormPart, FormParts
 from serving.routes.items import MAX_ID, Items, Wanted
 from serving.routes.parameter import Given
 
+SMALL: Final = 65_536  # bytes: a body of no more is taken apart on the event loop itself
 MASK: Final = "roi"  # the parameter that may come as a file
 _NPY_MAGIC: Final = b"\x93NUMPY"
 _NPY_TYPES: Final = ("application/x-npy", "application/npy")

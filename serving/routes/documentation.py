@@ -14,8 +14,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from serving.deployment import Deployment
-from serving.routes.native import route
-from serving.routes.openapi import JSON, Media, Operation, document
+from serving.routes.endpoints import route
+from serving.routes.openapi import JSON, Media, Operation
+from serving.routes.openapi_document import document
 
 _HTML: Final = "text/html"
 _PAGE: Final = Path(__file__).with_name("docs.html").read_text("utf-8")

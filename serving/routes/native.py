@@ -2,8 +2,7 @@
 
 import contextlib
 import functools
-import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
@@ -11,14 +10,14 @@ from typing import Any, Final, NamedTuple
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import Receive, Scope
 
 from serving import labels, problems, telemetry, verbs
 from serving.attendance import attended
 from serving.deployment import Deployment
 from serving.errors import NotFound, NotReady, ServingError, Unprocessable
 from serving.model import Model
-from serving.queueing import Answer, Array
+from serving.queueing import Array
 from serving.results import Runner, Scored
 from serving.routes import (
     answers,
@@ -30,8 +29,10 @@ from serving.routes import (
     streaming,
     verb_operations,
 )
+from serving.routes.batch_runner import BatchRunner
 from serving.routes.bodies import Payload
 from serving.routes.documents import Context
+from serving.routes.endpoints import route
 from serving.routes.intake import Faults
 from serving.routes.openapi import Operation
 from serving.routes.parameter import Given, parse
@@ -40,64 +41,12 @@ from serving.routes.streaming import Stream
 from serving.telemetry import Trace
 from serving.tiles import Frames
 
-SMALL: Final = 65_536  # bytes of body that are taken apart on the event loop itself
 _WHOLE: Final = ("image/", "application/x-npy")  # types of bodies that are not taken apart
 _IN_PARTS: Final = (answers.JSON, answers.NDJSON)  # formats with a place for what is wrong
 _PLAIN: Final[Mapping[str, str]] = MappingProxyType({"Vary": "Accept"})
 _PARTIAL: Final[Mapping[str, str]] = MappingProxyType(
     {"Vary": "Accept, Prefer", "Preference-Applied": PREFERENCE}
 )
-
-
-class BatchRunner:
-    """Runs a model's graphs for one request through the model's batcher."""
-
-    def __init__(self, model: Model, trace: Trace) -> None:
-        self._manifest = model.manifest
-        self._loaded = model.ready
-        self._trace = trace
-
-    async def run(self, graph: str, *inputs: Array) -> Answer:
-        """The graph's outputs, merged with other requests' on the way."""
-        verbs.check_graph(self._manifest, graph)
-        inputs = labels.completed(self._manifest, graph, inputs)
-        rows, caller = len(inputs[0]), self._trace.caller
-        if caller is not None:
-            caller.pay(rows)
-        begin, tally = time.monotonic(), self._loaded.tally
-        try:
-            answer = await self._loaded.batcher.submit(
-                graph,
-                inputs,
-                self._trace.deadline,
-                on_abandoned=None if caller is None else caller.give_back,
-            )
-        except ServingError:
-            tally.failed(graph, time.monotonic() - begin)
-            if caller is not None:
-                caller.give_back(rows)
-            raise
-        tally.answered(graph, answer)
-        self._trace.queue_ms += answer.queue_ms
-        self._trace.compute_ms += answer.compute_ms
-        return answer
-
-
-def route(path: str, answer: Callable[[Request], Awaitable[Response]], *methods: str) -> Route:
-    """A route to `answer`, without what Starlette puts around a function.
-
-    Errors are the outer middleware's to answer, and requests hold nothing that must be closed.
-    """
-    return Route(path, _Endpoint(answer), methods=methods)
-
-
-class _Endpoint:
-    def __init__(self, answer: Callable[[Request], Awaitable[Response]]) -> None:
-        self._answer = answer
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        response = await self._answer(Request(scope, receive))
-        await response(scope, receive, send)
 
 
 def _header(scope: Scope, wanted: bytes) -> str:
@@ -220,7 +169,7 @@ class Native:
         def read() -> Payload:
             return bodies.read(body, content_type, wanted, max_items=limit)
 
-        quick = len(body) <= SMALL or content_type.startswith(_WHOLE)
+        quick = len(body) <= bodies.SMALL or content_type.startswith(_WHOLE)
         return read() if quick else await self._deployment.aside(read)
 
     def _values(self, verb: str, model: Model, given: Sequence[Given]) -> Mapping[str, Any]:

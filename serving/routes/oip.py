@@ -22,8 +22,9 @@ from serving.errors import BadRequest, NotReady
 from serving.model import Model
 from serving.queueing import Array
 from serving.routes import bodies, codings, decoding, intake, oip_models, oip_operations, tensors
-from serving.routes.bodies import Payload
-from serving.routes.native import SMALL, BatchRunner, route
+from serving.routes.batch_runner import BatchRunner
+from serving.routes.bodies import SMALL, Payload
+from serving.routes.endpoints import route
 from serving.routes.oip_operations import LENGTH, STARTS, IndexRequest
 from serving.routes.openapi import Operation
 from serving.routes.tensors import Inference

@@ -8,7 +8,7 @@ import base64
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import orjson
@@ -23,11 +23,12 @@ from serving.errors import BadRequest, ServingError, Unprocessable, UnsupportedT
 from serving.model import Model
 from serving.results import Array, Made, Runner
 from serving.routes import bodies, intake, openai_fields, openai_operations
-from serving.routes.bodies import Payload
+from serving.routes.batch_runner import BatchRunner
+from serving.routes.bodies import SMALL, Payload
 from serving.routes.decoding import MAX_FIELDS, json_object
 from serving.routes.documents import base64_rows
+from serving.routes.endpoints import route
 from serving.routes.items import Wanted
-from serving.routes.native import SMALL, BatchRunner, route
 from serving.routes.openai_operations import IGNORED
 from serving.routes.openapi import Operation
 from serving.telemetry import Trace
@@ -95,8 +96,7 @@ class OpenAI:
             model = await self._model(fields.pop("model", "default"), "sample")
             size = _size(model, fields)
             values, ignored = self._parameters("sample", {"prompt": prompt, **fields})
-            runner = _runner(model, trace, values)
-            made = await verbs.sample(runner, model.manifest, **values)
+            made = await _made("sample", model, trace, None, values)
             return await self._images(model, made, size, ignored)
 
     async def _variations(self, request: Request) -> Response:
@@ -113,8 +113,7 @@ class OpenAI:
             with _naming("image"):
                 payload = Payload(files=files)
                 rows = await intake.arrays(self._deployment, model.manifest, payload, "images")
-            runner = _runner(model, trace, values)
-            made = await verbs.vary(runner, model.manifest, rows, **values)
+            made = await _made("vary", model, trace, rows, values)
             return await self._images(model, made, size, ignored)
 
     async def _fields(self, body: bytes, request: Request) -> dict[str, Any]:
@@ -172,6 +171,14 @@ def _runner(model: Model, trace: Trace, values: dict[str, Any]) -> Runner:
     with _naming("label"):
         label = labels.numbered(model.manifest, {"label": values.pop("label")})
     return labels.telling(BatchRunner(model, trace), label)
+
+
+async def _made(
+    verb: str, model: Model, trace: Trace, rows: Array | None, values: dict[str, Any]
+) -> Made:
+    """What a verb that makes images makes."""
+    runner = _runner(model, trace, values)
+    return cast(Made, await verbs.call(verb, runner, model.manifest, rows, values))
 
 
 def _embeddings(latents: Array, coded: bool) -> bytes:

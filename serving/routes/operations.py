@@ -16,7 +16,7 @@ from serving.deployment import Deployment
 from serving.errors import NotFound
 from serving.model import Model
 from serving.routes import bodies, page
-from serving.routes.native import route
+from serving.routes.endpoints import route
 from serving.routes.openapi import JSON, TEXT, About, Media, Operation
 from serving.routes.parameter import parse
 from serving.security import require_admin

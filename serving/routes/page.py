@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from serving.errors import NotFound
 from serving.routes import caching
-from serving.routes.native import route
+from serving.routes.endpoints import route
 from serving.routes.openapi import Media, Operation
 
 FOLDER: Final = Path(__file__).resolve().parents[1] / "page"

@@ -6,9 +6,9 @@ from typing import Any, Final
 
 from serving import verbs
 from serving.routes import answers
+from serving.routes.answer_types import DOCUMENTS
 from serving.routes.answers import NDJSON, NPY
 from serving.routes.bodies import FORM, FORM_FIELDS, IMAGE_TYPES
-from serving.routes.documents import DOCUMENTS
 from serving.routes.items import Items, Wanted, least, most
 from serving.routes.openapi import DEADLINE, JSON, PIXEL, Json, Media, Operation
 from serving.routes.parameter import Parameter

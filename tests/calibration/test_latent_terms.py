@@ -135,8 +135,15 @@ def test_a_graph_without_codes_gets_no_such_terms(fresh: Path, tmp_path: Path) -
     wrong = np.full((8, 16), 7.0, np.float32)
     assert latent_terms.find_latents(opened, images, wrong) is None
     right = Engine(opened, device="cpu").run("encode", [images])[0]
+    # Weights multiplied in the graph: as wide as codes, of more rows, and looked at first.
+    left, other = np.ones((9, 2), np.float32), np.ones((2, right.shape[1]), np.float32)
+    model.graph.initializer.append(numpy_helper.from_array(left, "left"))
+    model.graph.initializer.append(numpy_helper.from_array(other, "other"))
+    model.graph.node.insert(0, helper.make_node("MatMul", ["left", "other"], ["weights"]))
+    onnx.save(model, oracle / "score.onnx")
     found = latent_terms.find_latents(opened, images, right)
     assert found in {name for node in model.graph.node for name in node.output}
+    assert found != "weights"
 
 
 def test_equal_codes_have_no_neighbourhood() -> None:

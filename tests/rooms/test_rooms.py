@@ -14,6 +14,7 @@ SERVING_FOR_MODELS = {
     "serving.cores",  # how many threads decode and train
     "serving.images",
     "serving.containers",  # what serving.images is made of
+    "serving.image_spec",
     "serving.jpeg",
     "serving.errors",
     "serving.tables",  # what a table's columns become
