@@ -213,7 +213,7 @@ def test_evaluate_tells_frames_apart_beside_pca(calibrated: Path, data: Path) ->
     assert figures["flagged"]["shares"]["0.1"]["normal"] == flagged[:8].mean() == 0
     table = biject("evaluate", calibrated, "--data", data, "--tile", SIDE, "--limit", 14)
     assert "8 normal frames against 6 others, tiles of 16, stride 12" in table.stdout
-    assert re.search(r"AUROC of each kind of frame +l2s +PCA, l2s\n", table.stdout)
+    assert re.search(r"AUROC of each kind of frame\n +l2s +PCA, l2s\n", table.stdout)
 
 
 def test_commands_refuse_what_cannot_be_cut(bundle: Path, data: Path, tmp_path: Path) -> None:
