@@ -4,8 +4,9 @@ Nothing here has a state, so a resumed run needs none restored: update 5,000 dra
 whether or not the run was cut before it.
 """
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -50,7 +51,8 @@ class Batches:
     """The batches of one run: every epoch a new order, a short last batch left out.
 
     With `flip` each image is reversed left to right or not, by a coin of its own; of the labels a
-    share is `unlabelled`.
+    share is `unlabelled`.  A thread gathers the next batch while the one before is trained on, by
+    numpy: torch's own threads are the training's.
     """
 
     def __init__(
@@ -63,21 +65,25 @@ class Batches:
         flip: bool = False,
         unlabelled: float = 0.0,
     ) -> None:
-        self.items = torch.from_numpy(data.images)
-        self.is_images = self.items.dim() == 4
-        self.labels = None if data.labels is None else torch.from_numpy(data.labels)
+        self.items = data.images
+        self.is_images = self.items.ndim == 4
+        self.labels = data.labels
         self.flip, self.unlabelled = flip, unlabelled
         # fewer items than a batch: each batch is the whole set
         self.batch, self.seed, self.device = min(batch, len(data)), seed, device
         self.per_epoch = len(data) // self.batch
         self._order = lru_cache(maxsize=2)(self._permutation)
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="batches")
+        self._coming: tuple[int, Future[NDArray[Any]]] | None = None
 
     def at(self, number: int) -> Tensor:
         """Batch `number`, float32 [B, ...] on the device."""
-        items = self.items[self._rows(number)]
-        if self.flip:
-            items = self._flipped(items, number)
-        items = items.to(self.device, non_blocking=True)
+        coming = self._coming
+        awaited = coming is not None and coming[0] == number
+        found = coming[1].result() if coming and awaited else self._gathered(number)
+        if coming is None or coming[0] != number + 1:
+            self._coming = number + 1, self._reader.submit(self._gathered, number + 1)
+        items = torch.from_numpy(found).to(self.device, non_blocking=True)
         return to_float(items) if self.is_images else items
 
     def labels_at(self, number: int) -> Tensor | None:
@@ -86,22 +92,24 @@ class Batches:
             return None
         labels = self.labels[self._rows(number)]
         if self.unlabelled:
-            left = self._coins("unlabelled", number, len(labels), self.unlabelled)
-            labels = labels.masked_fill(left, UNLABELLED)
-        return labels.to(self.device, non_blocking=True)
+            labels[self._coins("unlabelled", number, len(labels), self.unlabelled)] = UNLABELLED
+        return torch.from_numpy(labels).to(self.device, non_blocking=True)
 
-    def _rows(self, number: int) -> Tensor:
+    def _rows(self, number: int) -> NDArray[np.int64]:
         epoch, place = divmod(number, self.per_epoch)
-        return torch.from_numpy(self._order(epoch)[place * self.batch : (place + 1) * self.batch])
+        return self._order(epoch)[place * self.batch : (place + 1) * self.batch]
 
-    def _flipped(self, items: Tensor, number: int) -> Tensor:
-        """Images [B, H, W, C], about half of them reversed left to right."""
-        turned = self._coins("flip", number, len(items), 0.5)
-        return torch.where(turned[:, None, None, None], items.flip(2), items)
+    def _gathered(self, number: int) -> NDArray[Any]:
+        """The items of batch `number` as they are kept; of images about half reversed by `flip`."""
+        items: NDArray[Any] = self.items[self._rows(number)]
+        if self.flip:
+            turned = self._coins("flip", number, len(items), 0.5)
+            items[turned] = items[turned, :, ::-1]
+        return items
 
-    def _coins(self, purpose: Purpose, number: int, count: int, share: float) -> Tensor:
-        """Which of the whole batch's rows it comes up for, bool [count]."""
-        return torch.from_numpy(self._rng(purpose, number).random(count) < share)
+    def _coins(self, purpose: Purpose, number: int, count: int, share: float) -> NDArray[np.bool_]:
+        """Which of the whole batch's rows it comes up for, [count]."""
+        return self._rng(purpose, number).random(count) < share
 
     def _permutation(self, epoch: int) -> NDArray[np.int64]:
         return self._rng("order", epoch).permutation(len(self.items))

@@ -125,7 +125,7 @@ def test_the_data_of_training_is_known_by_its_hash(run: Path, folder: Path) -> N
     assert "measured on what training held out" in single.notes[0]
     again = Run(run.parent / "never", config(folder / "single.npz"),
                 read_data(config(folder / "single.npz")), torch.device("cpu"))  # fmt: skip
-    assert np.array_equal(single.train.images, again.batches.items.numpy())
+    assert np.array_equal(single.train.images, again.batches.items)
     both = np.concatenate([single.train.images, single.test.images])
     assert len(np.unique(both.reshape(120, -1), axis=0)) == 120  # no image is in both parts
     other = parts.read(subject, str(folder / "noise.npz"), watch=Silent())
@@ -145,7 +145,7 @@ def test_families_are_split_as_training_split_them(folder: Path, tmp_path: Path)
     found = parts.read(subject, str(tmp_path / "families.npz"), watch=Silent())
     assert found.train is not None
     assert (len(found.train), len(found.test)) == (90, 30)
-    assert np.array_equal(found.train.images, training.batches.items.numpy())
+    assert np.array_equal(found.train.images, training.batches.items)
     assert found.test.groups is not None
     assert sorted(found.test.groups.tolist()) == sorted(np.unique(found.test.groups).tolist() * 5)
     # other data need have no families

@@ -1,5 +1,6 @@
 """Averages, BatchNorm statistics, batches and rates against numpy."""
 
+import threading
 from collections import Counter
 from dataclasses import replace
 
@@ -85,6 +86,28 @@ def test_an_epoch_shows_every_item_once_and_the_next_another_order() -> None:
     again = Batches(data, batch=5, seed=1, device=CPU)
     assert torch.equal(again.at(3), batches.at(3))  # no state: batch 3 without 0 to 2
     assert len(Batches(data, batch=64, seed=1, device=CPU).at(0)) == 10
+
+
+def test_the_next_batch_is_gathered_by_a_thread_and_any_order_gives_the_same() -> None:
+    gatherers = []
+
+    class Watched(Batches):
+        def _gathered(self, number: int) -> np.ndarray:
+            gatherers.append((number, threading.current_thread().name.split("_")[0]))
+            return super()._gathered(number)
+
+    data = images(40)
+    numbers = (0, 1, 2, 2, 7, 1, 2, 30)
+    batches = Watched(data, batch=8, seed=3, device=CPU, flip=True)
+    seen = [batches.at(number) for number in numbers]
+    for number, batch in zip(numbers, seen, strict=True):
+        alone = Batches(data, batch=8, seed=3, device=CPU, flip=True)
+        assert torch.equal(batch, alone.at(number))
+    batches._reader.shutdown()
+    ahead = [number for number, thread in gatherers if thread == "batches"]
+    assert ahead == [1, 2, 3, 8, 2, 3, 31]
+    at_once = [number for number, thread in gatherers if thread != "batches"]
+    assert at_once == [0, 2, 7, 1, 30]
 
 
 def test_half_of_the_images_are_mirrored() -> None:

@@ -256,7 +256,7 @@ def test_images_train_with_every_kind_of_critic() -> None:
                 "train": {"batch": 8},
             }
         )
-        images = torch.randn(64, 1, 16, 16)
+        images = torch.randn(64, 1, 16, 16).numpy()
         trainer = Trainer(made, CPU)
         batches = Batches(load_vectors("toy:ring", limit=64), batch=8, seed=0, device=CPU)
         batches.items = images
