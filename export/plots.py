@@ -32,7 +32,6 @@ SHOWN_DIMENSIONS: Final = 12
 BINS: Final = 40
 TAIL: Final = 0.99  # the quantile that a histogram of scores reaches to
 MOST_POINTS: Final = 400  # of a curve
-DRAWN_BASELINES: Final = 3  # at most, beside terms
 
 
 def score_histogram(*, normal: Floats, abnormal: Floats | None, term: str) -> str:
@@ -80,9 +79,10 @@ def roc_and_precision(scored: Scored) -> str:
 
 
 def _best(areas: Mapping[str, float]) -> list[str]:
-    """Those that tell best, as many as there are colours: terms, then a few baselines."""
+    """Those that tell best, as many as there are colours: terms, then a baseline of each sort."""
     ranked = sorted(areas, key=lambda name: areas[name], reverse=True)
-    baselines = [name for name in ranked if name in BASELINES][:DRAWN_BASELINES]
+    sorts = {name.partition("_")[0]: name for name in reversed(ranked) if name in BASELINES}
+    baselines = sorted(sorts.values(), key=ranked.index)
     terms = [name for name in ranked if name not in BASELINES][: len(SERIES) - len(baselines)]
     return [*terms, *baselines]
 

@@ -98,7 +98,8 @@ def test_calibrate_makes_a_new_version_and_leaves_the_old_one(
     assert {file.name: file.read_bytes() for file in bundle.iterdir()} == before
     opened = read(out, name="bars", version=2)
     terms, _ = scores(bundle, bars(25, seed=7)[0][..., None])
-    assert opened.manifest.score.calibration["cycle"].tolist() == sorted(terms[:, 3].tolist())
+    cycle = terms[:, opened.manifest.score.terms.index("cycle")]
+    assert opened.manifest.score.calibration["cycle"].tolist() == sorted(cycle.tolist())
     assert (found(out)["count"], found(out)["source"]) == (25, "fresh.npz")
     assert trained_on.of_bundle(opened) is not None
     again = tmp_path / "bars" / "3"

@@ -139,6 +139,7 @@ def test_curves_are_well_formed_and_take_the_pages_colours(html: str) -> None:
         assert "var(--ink)" in drawing
         assert "#000000" not in drawing  # black ink on a dark page
     assert "isolation forest" in drawings[2]
+    assert len(re.findall(r">PCA, \w+, [01]", drawings[2])) == 1  # its best alone
 
 
 def test_the_same_evaluation_gives_the_same_page(html: str, measured: Report) -> None:
