@@ -17,6 +17,7 @@ def scores(critic: nn.Module, *parts: Tensor) -> list[Tensor]:
     In one pass; apart where a critic looks at batches, which must not hold reals beside fakes, and
     where parts are large on a CPU: what a layer makes of all at once is too much for its caches,
     and for memory that is kept from one layer to the next (glibc hands back what is above 32 MiB).
+    Under spectral norm each pass is one more power iteration.
     """
     large = parts[0].is_cpu and parts[0].numel() >= LARGE
     if large or looks_at_batches(critic):
