@@ -22,10 +22,10 @@ from serving.images import ImageSpec, Pixels
 from serving.inputs import Input, fitted, read
 from serving.local import LocalPair, open_bundle
 
-_BLOCK_BYTES: Final = 2**21  # pixels that go from process to process at once
+_BLOCK_BYTES: Final = 2**22  # pixels that go from process to process at once
 _BLOCK_ROWS: Final = 256
 _CALLERS_OF_A_GPU: Final = 2  # while one computes the other has its answer taken apart
-_AHEAD: Final = 4  # blocks in work for each process and thread
+_AHEAD: Final = 2  # blocks in work for each process and thread
 
 _shared: Pixels  # in a decoding process: the places that its images go to
 
