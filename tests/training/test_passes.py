@@ -87,8 +87,10 @@ MORE: Final[list[tuple[str, dict[str, Passes]]]] = [
     ("weights.image_squared=1", {"aae": {}}),
     # what an objective reads from its critic, it and feature matching read together
     *((f"model.objective={name} regularisers.gradient=0 {MATCHED} model.critic_norm=spectral",
-       {"bigan": {}}) for name in ("hinge", "mmd-gan", "cramer", "mcgan-covariance", "fisher")),
-    *((f"model.objective={name} {MATCHED}", {"bigan": {}}) for name in ("ebgan", "began")),
+       each(("bigan",), {}))
+      for name in ("hinge", "mmd-gan", "cramer", "mcgan-covariance", "fisher")),
+    *((f"model.objective={name} {MATCHED}", each(("bigan",), {}))
+      for name in ("ebgan", "began")),
     (f"{MATCHED} model.critic_minibatch=kernel model.classes={CLASSES} weights.latent=1", {
         **each(("bigan", "ali"), {"E": 1}), "alad": {}, "aegan": {"image": 1},
     }),
