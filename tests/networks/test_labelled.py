@@ -84,8 +84,9 @@ def trainer(**model: object) -> tuple[Trainer, Batches]:
 
 
 def embeddings(made: Trainer) -> dict[str, torch.Tensor]:
+    """What stands for each class, without what stands for none."""
     return {
-        f"{prefix}.{name}": weight.clone()
+        f"{prefix}.{name}": weight[:CLASSES].clone()
         for prefix, module in made.modules().items()
         for name, weight in module.state_dict().items()
         if name.endswith("embed.weight")
@@ -121,6 +122,22 @@ def test_every_network_learns_from_the_labels(model: dict[str, object]) -> None:
     made.generator.eval()
     one, other = (told(made.generator, torch.full((4,), label))(z) for label in (0, 1))
     assert not torch.equal(one, other)
+
+
+def test_polishing_tells_e_g_and_the_critic() -> None:
+    made, batches = trainer(pairing="fanogan", **VECTORS)
+    made.update(batches)
+    x, labels = batches.at(1), batches.labels_at(1)
+    encoder, generator = (
+        told(one, labels) for one in (made.averaged_encoder, made.averaged_generator)
+    )
+    critic = told(made.critics["image"], labels)
+    with torch.no_grad():
+        again = generator(encoder(x))
+        noticed = critic.features(x) - critic.features(again)
+        expected = (x - again).square().mean() + noticed.square().mean()
+    losses = made.update(batches)
+    assert losses["pair/total"].item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_labels_stay_beside_their_items_and_a_share_is_left_out() -> None:
