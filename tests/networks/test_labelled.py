@@ -155,6 +155,16 @@ def test_labels_stay_beside_their_items_and_a_share_is_left_out() -> None:
     assert left / 2000 == pytest.approx(0.25, abs=0.04)
 
 
+def test_a_run_leaves_out_as_many_labels_as_its_config_says(tmp_path: Path) -> None:
+    table = {"model": {**VECTORS, "classes": CLASSES}, "train": {"batch": 50, "unlabelled": 0.25}}
+    items = np.zeros((1000, 2), np.float32)
+    data = Dataset(images=items, labels=np.arange(1000) % CLASSES, classes=("a", "b", "c"))
+    run = loop.Run(tmp_path / "run", Config.from_dict(table), data, CPU)
+    labels = [run.batches.labels_at(number) for number in range(18)]
+    left = sum(int((one == UNLABELLED).sum()) for one in labels if one is not None)
+    assert left / 900 == pytest.approx(0.25, abs=0.06)  # four standard deviations
+
+
 @pytest.mark.parametrize(
     ("model", "train", "words"),
     [

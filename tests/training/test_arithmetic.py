@@ -169,6 +169,24 @@ def test_an_update_moves_g_e_and_every_critic(pairing: str) -> None:
             assert new.requires_grad
 
 
+def test_each_turn_of_the_critics_has_a_batch_and_draws_of_its_own() -> None:
+    asked: list[int] = []
+    drawn: list[torch.Tensor] = []
+
+    class Watched(Batches):
+        def at(self, number: int) -> torch.Tensor:
+            asked.append(number)
+            return super().at(number)
+
+    trainer = Trainer(tiny(critic_steps=3), CPU)
+    batches = Watched(images(16), batch=4, seed=0, device=CPU)
+    trainer.generator.register_forward_pre_hook(lambda network, z: drawn.append(z[0][:4]))
+    for _ in range(2):
+        trainer.update(batches)
+    assert asked == [0, 1, 2, 3, 4, 5]
+    assert len(torch.cat(drawn).unique(dim=0)) == 6 * 4
+
+
 def test_learning_rates_fall_over_the_last_share_of_the_steps() -> None:
     trainer = Trainer(tiny(steps=10, lr=1.0, critic_lr=0.5, lr_decay=0.4), CPU)
     batches = Batches(images(8), batch=4, seed=0, device=CPU)
