@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from statistics import mean, stdev
 from typing import Final
 
+from benchmarks import inspection_tables
 from benchmarks.records import ROOT, Record, whence
 
 DOCUMENT: Final = ROOT / "docs" / "quality.md"
@@ -62,8 +63,8 @@ def tables(records: Sequence[Record]) -> str:
     return "\n\n".join("\n".join([title, *(_aligned(lines))]) for title, lines in _all(records))
 
 
-def document(records: Sequence[Record]) -> str:
-    """The text of docs/quality.md."""
+def document(records: Sequence[Record], tiles: Sequence[Record]) -> str:
+    """The text of docs/quality.md; `tiles` are those of benchmarks.inspection."""
     parts = [HEAD]
     for title, lines in _all(records):
         head, *rows = lines
@@ -71,6 +72,8 @@ def document(records: Sequence[Record]) -> str:
         body = "".join(f"| {' | '.join(line)} |\n" for line in (head, rule, *rows))
         parts.append(f"## {title}\n\n{body}")
     parts.append("## Pairs against PCA\n\n" + "".join(f"- {one}\n" for one in _against(records)))
+    parts.append(inspection_tables.section(tiles))
+    records = [*records, *tiles]
     dates = ", ".join(sorted({str(record["date"]) for record in records}))
     devices = ", ".join(sorted({str(record["device"]) for record in records}))
     parts.append(f"{whence(records).capitalize()}, {dates}, on {devices}.\n")

@@ -118,7 +118,7 @@ def test_pairs_are_held_against_pca_in_words_and_by_class() -> None:
          "fpr_calibrated": 0.05, "average_precision": 0.6, "normal": 10 + 2 * i, "abnormal": 2}}
         for method, auroc in reached.items() for i in range(2)
     ]  # fmt: skip
-    text = quality_tables.document(records)
+    text = quality_tables.document(records, [])
     assert "| normal class | 0 | 1 |" in text
     assert "| aae | 0.950 | 0.750 |" in text
     assert "11 normal, 2 abnormal" in text
@@ -126,7 +126,7 @@ def test_pairs_are_held_against_pca_in_words_and_by_class() -> None:
     assert said in text
     records[-1]["test"]["auroc"] = 0.6
     assert "AUROC 0.7750, worse than PCA's 0.8500, better in 1 of 2" in quality_tables.document(
-        records
+        records, []
     )
 
 
@@ -150,4 +150,7 @@ def test_pca_has_the_aggregators_of_the_score_graph() -> None:
 def test_the_document_is_what_the_records_say() -> None:
     written = quality_tables.DOCUMENT.read_text(encoding="utf-8")
     records = Records("quality", "quality").own()
-    assert written == quality_tables.document(records), "run python -m benchmarks.quality --write"
+    tiles = Records("inspection").last()
+    assert written == quality_tables.document(records, tiles), (
+        "run python -m benchmarks.quality --write"
+    )
