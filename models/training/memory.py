@@ -14,7 +14,9 @@ def keep_memory() -> None:
     Else a block above 32 MiB goes back to the system, which clears it page by page when the next
     step asks for as much: a twentieth of a step of 64x64x3 images on a CPU.
     """
-    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if sys.platform != "linux":
+        return
+    libc = ctypes.CDLL(None)
     if hasattr(libc, "gnu_get_libc_version"):
         libc.mallopt(TRIM_THRESHOLD, -1)  # none of the heap is given back
         libc.mallopt(MMAP_MAX, 0)  # and no block lies outside it

@@ -3,6 +3,7 @@
 import threading
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -204,7 +205,7 @@ def test_learning_rates_fall_over_the_last_share_of_the_steps() -> None:
 
 
 def test_weights_and_noise_follow_their_schedules_through_a_run() -> None:
-    table = {
+    table: dict[str, Any] = {
         "model": {"pairing": "aae", "image": [16, 16, 1], "latent": 3, "width": 4},
         "weights": {"image": {"from": 8, "to": 2, "steps": 3}, "critic_latent": 0.5},
         "train": {"batch": 4, "steps": 6},
