@@ -15,6 +15,7 @@ from export.evaluate import Asked, evaluate
 from export.subjects import Subject, open_subject
 from export.watching import Silent
 from models.errors import DataError
+from models.metrics.random_encoder import hidden_features
 from models.training.loop import Run, read_data
 from oracle import make_oracle, oracle_encode, oracle_reconstruct, oracle_score
 
@@ -115,6 +116,12 @@ def test_a_run_and_its_seeds(run: Path, folder: Path) -> None:
     other = evaluate(subject, Asked(data=str(folder / "parts.npz"), seed=1)).figures
     assert first["samples"]["shares"] != other["samples"]["shares"]
     assert 0.3 < first["one_nn"]["random_encoder"] <= 1
+    pair, data = subject.pair, arrays(folder, "parts.npz")
+    assert pair is not None
+    seen = [hidden_features(pair.encoder, data[key]) for key in ("train_images", "test_images")]
+    assert seen[0].shape[1] != subject.latent
+    assert first["one_nn"]["hidden"] == accuracy(*seen, data)
+    assert 0.3 < first["one_nn"]["random_hidden"] <= 1
 
 
 def test_the_data_of_training_is_known_by_its_hash(run: Path, folder: Path) -> None:
