@@ -34,8 +34,8 @@ PAPER: Final = {
 ROWS: Final = {
     "encoder": "E(x)",
     "hidden": "E's last hidden layer",
-    "random_encoder": "E(x), random weights",
-    "random_hidden": "last hidden layer, random weights",
+    "random_encoder": "E(x) with random weights",
+    "random_hidden": "the last hidden layer with random weights",
     "pca": "PCA-{pca_size}",
     "pixels": "raw pixels",
 }
@@ -128,11 +128,9 @@ def _rows(record: Record) -> Iterator[tuple[str, float]]:
 def _said(record: Record) -> str:
     part = record["epochs"] / EPOCHS
     short = f", {part:.1%} of the paper's" if part < 1 else ""
-    return (
-        f"{record['steps']:,} steps of {record['batch']}, {record['epochs']:g} epochs{short}, in "
-        f"{record['fit_seconds'] / 60:.0f} minutes on one thread beside other work, once, from "
-        "seed 0."
-    )
+    images = f"{record['steps']:,} steps of {record['batch']} images"
+    minutes = f"{record['fit_seconds'] / 60:.0f} minutes on one thread beside other work"
+    return f"{images}, {record['epochs']:g} epochs{short}, in {minutes}, once, from seed 0."
 
 
 def _words(record: Record) -> str:

@@ -118,9 +118,11 @@ def test_a_run_and_its_seeds(run: Path, folder: Path) -> None:
     assert 0.3 < first["one_nn"]["random_encoder"] <= 1
     pair, data = subject.pair, arrays(folder, "parts.npz")
     assert pair is not None
-    seen = [hidden_features(pair.encoder, data[key]) for key in ("train_images", "test_images")]
-    assert seen[0].shape[1] != subject.latent
-    assert first["one_nn"]["hidden"] == accuracy(*seen, data)
+    train, test = (
+        hidden_features(pair.encoder, data[key]) for key in ("train_images", "test_images")
+    )
+    assert train.shape[1] != subject.latent
+    assert first["one_nn"]["hidden"] == accuracy(train, test, data)
     assert 0.3 < first["one_nn"]["random_hidden"] <= 1
 
 
