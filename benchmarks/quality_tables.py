@@ -38,6 +38,9 @@ asked as a bundle, on the CPU. All are read the same way:
 - **Means** are over the parts, ± the standard deviation over them: ten divisions of one table, or
   ten classes, each in turn the normal one. Each part was trained once, from seed 0.
 
+Magnetic tiles are in [evaluation.md](evaluation.md#frames), AEGAN against its parts in
+[ablation.md](ablation.md).
+
 KDDCup99 (10 %): attacks are what is normal, as DAGMM, EGBAD and ALAD have it; half of the rows,
 drawn by a seed, are the test. 72 % of the test rows stand in the other half too: the second table
 has each row once that does not. One choice was not made on validation: that KDD's scaling is
