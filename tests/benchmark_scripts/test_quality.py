@@ -172,8 +172,8 @@ def test_targets_say_who_is_better_than_every_pair() -> None:
     assert "reached by aae, 0.9600" in next(quality_compared.targets(kdd))
     assert "better than every" not in next(quality_compared.targets(kdd))
     *_, told = quality_compared.against(kdd)
-    said = "KDDCup99, distinct rows, aae: AUROC 0.5000, equal to 1-NN's 0.5000; F1 0.9600, better"
-    assert said in told
+    words = "KDDCup99, distinct rows, aae: AUROC 0.5000, equal to 1-NN's 0.5000; F1 0.9600, better"
+    assert words in told
 
 
 def test_the_same_score_of_both_in_every_part_that_has_it() -> None:
@@ -215,11 +215,12 @@ def test_neighbours_are_measured_of_a_run_that_goes_on_where_it_stopped(tmp_path
     for key in ("hidden", "random_hidden", "pixels", "encoder"):
         assert f"| {100 * found['one_nn'][key]:.2f} |" in text
     assert "5 steps of 32 images, 0.1 epochs, 0.0% of the paper's" in text
-    assert "97.39 % (BiGAN)" in text
-    known["one_nn"] |= {"hidden": 0.5, "random_hidden": 0.6, "pixels": 0.4}
-    words = "no better than the last hidden layer with random weights and better than raw pixels"
+    assert f"{100 * found['one_nn']['pca']:.2f}" in quality_tables.tables([known])
+    known["one_nn"] |= {"hidden": 0.5, "random_hidden": 0.6, "pixels": 0.4, "pca": 0.5}
     text = next(quality_neighbours.section([known]))
-    assert f"Here E's last hidden layer is {words}." in text
+    first, *rest = text.partition("Here E's last hidden layer is ")[2].partition(".")[0].split(", ")
+    assert first == "no better than the last hidden layer with random weights"
+    assert rest == ["better than raw pixels and no better than PCA-50"]
 
 
 def test_pca_has_the_aggregators_of_the_score_graph() -> None:
