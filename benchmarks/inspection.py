@@ -1,138 +1,116 @@
-"""The magnetic tiles (Huang et al. 2018) in the parts that docs/evaluation.md measures on.
+"""Magnetic tiles, whole frames and patches: told apart by a pair, by PCA and by a forest.
 
-    python -m benchmarks.inspection magnetic_tile.zip magnetic_tile_patch64.npz OUT
+    python -m benchmarks.inspection --data DATA
 
-writes three archives in the MVTec layout, all with the train/good of the first:
-
-| archive     | test                                                                              |
-|-------------|-----------------------------------------------------------------------------------|
-| choose.zip  | frames that training holds out, and those of every fourth tile with a defect      |
-| test.zip    | the given test without what choose.zip has of it                                  |
-| patches.zip | the patches of 64x64 pixels, cut from frames of the given test, without those too |
-
-A tile stands in up to six frames, each exposed longer than the one before, numbered on: all of its
-frames are on one side.
+Trains, exports, calibrates and measures as docs/evaluation.md has it, once for each seed; a JSON
+line for each seed and part in benchmarks/results/inspection.jsonl.  What is there is not measured
+again.  `python -m benchmarks.quality --write` takes the figures into docs/quality.md.
 """
 
-import io
-import re
-import zipfile
-from collections.abc import Iterable, Mapping
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import click
 import numpy as np
-import numpy.typing as npt
-from PIL import Image
+from sklearn.ensemble import IsolationForest
 
-from models.config import Config
-from models.datasets import frames
-from models.datasets.archive import single_top
-from models.training.loop import read_data
+from benchmarks.inspection_parts import CONFIG, divide
+from benchmarks.inspection_tables import PARTS, tables
+from benchmarks.records import Record, Records
+from export import frame_figures, frames, parts
+from export.subjects import Subject, open_subject
+from export.watching import Silent
+from export.work import Work
+from models.datasets.frames import Frames
+from models.metrics.auroc import auroc
+from serving.tiles import Tiling
 
-CONFIG: Final = Path("models/configs/magnetic.toml")
-EVERY: Final = 4  # tiles with a defect, one of which is chosen by
-NUMBERED: Final = re.compile(r"exp(\d)_num_(\d+)")
-GAP: Final = 60  # more than this from one frame's number to the next: another tile
-Files = dict[str, bytes]
-
-
-def tiles_of(names: Iterable[str]) -> dict[str, int]:
-    """Which tile each frame shows: a run of rising exposures in order of number."""
-    found: dict[str, int] = {}
-    tile, before = -1, (9, 0)
-    for number, exposure, name in sorted(_numbers(name) for name in names):
-        tile += exposure <= before[0] or number - before[1] > GAP
-        found[name], before = tile, (exposure, number)
-    return found
-
-
-def _numbers(name: str) -> tuple[int, int, str]:
-    match = NUMBERED.search(name)
-    if match is None:
-        raise click.UsageError(f"{name} is no frame of the magnetic tiles")
-    return int(match[2]), int(match[1]), name
-
-
-def chosen_by(files: Iterable[str]) -> set[str]:
-    """The frames of the test, with and without a defect, whose tile is one that is chosen by."""
-    frames_of_test = [name for name in files if name.startswith("test/")]
-    tiles = tiles_of(frames_of_test)
-    defective = sorted({tiles[name] for name in tiles if not name.startswith("test/good/")})
-    return {name for name, tile in tiles.items() if tile in defective[::EVERY]}
-
-
-def parts(whole: Mapping[str, bytes], held_out: Iterable[str]) -> dict[str, Files]:
-    """`choose` and `test`, from the files of the archive; `held_out` are names in train/good."""
-    chosen = chosen_by(whole)
-    stems = {"/".join(Path(name).with_suffix("").parts[1:]) for name in chosen}
-    both: dict[str, Files] = {"choose": {}, "test": {}}
-    for name, data in whole.items():
-        if name.startswith("train/"):
-            both["choose"][name] = both["test"][name] = data
-            continue
-        stem = "/".join(Path(name).with_suffix("").parts[1:]).removesuffix("_mask")
-        if stem not in stems:
-            both["test"][name] = data
-        elif not stem.startswith("good/"):
-            both["choose"][name] = data
-    for name in held_out:
-        both["choose"][f"test/good/{Path(name).name}"] = whole[name]
-    return both
-
-
-def patches(arrays: Mapping[str, npt.NDArray[Any]], without: set[str]) -> Files:
-    """test/ and ground_truth/ of the patches that are not cut from frames named so."""
-    stems = {Path(name).stem for name in without}
-    files: Files = {}
-    columns = (arrays[key] for key in ("test_name", "test_class", "test_images", "test_mask"))
-    for name, kind, image, mask in zip(*columns, strict=True):
-        if str(name).split("@")[0] in stems:
-            continue
-        file = f"{str(name).replace('@', '_at_').replace(',', '_')}.png"
-        files[f"test/{kind}/{file}"] = _png(image)
-        if kind != "good":
-            marked = np.unpackbits(mask)[: image.size].reshape(image.shape) * np.uint8(255)
-            files[f"ground_truth/{kind}/{file}"] = _png(marked)
-    return files
-
-
-def _png(pixels: npt.NDArray[np.uint8]) -> bytes:
-    written = io.BytesIO()
-    Image.fromarray(pixels).save(written, "PNG")
-    return written.getvalue()
-
-
-def _write(file: Path, files: Mapping[str, bytes]) -> None:
-    with zipfile.ZipFile(file, "w") as archive:
-        for name in sorted(files):
-            archive.writestr(name, files[name])
+TILE, STRIDE, TERM = 32, 16, "blob"
+TREES_SEE: Final = 10_000  # parts of frames
 
 
 @click.command()
-@click.argument("whole", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.argument("patched", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.argument("out", type=click.Path(file_okay=False, path_type=Path))
-def main(whole: Path, patched: Path, out: Path) -> None:
-    """Divide the magnetic tiles of WHOLE and their patches of PATCHED into archives in OUT."""
-    with zipfile.ZipFile(whole) as archive:
-        top = single_top([name for name in archive.namelist() if not name.endswith("/")])
-        names = [name for name in archive.namelist() if re.search(r"\.(jpg|png)$", name)]
-        files = {name.removeprefix(top): archive.read(name) for name in names}
-    config = Config.read(CONFIG, [f"data.path={whole}"])
-    groups = read_data(config).held_out(config.data.holdout, config.train.seed)[1].groups
-    known = frames.load(str(whole), 1).names
-    held_out = [known[i] for i in np.unique(groups)] if groups is not None else []
-    out.mkdir(parents=True, exist_ok=True)
-    both = parts(files, held_out)
-    with np.load(patched) as arrays:
-        both["patches"] = patches(arrays, chosen_by(files)) | {
-            name: data for name, data in files.items() if name.startswith("train/")
-        }
-    for name, found in both.items():
-        _write(out / f"{name}.zip", found)
-        click.echo(f"{out / name}.zip: {sum(each.startswith('test/') for each in found)} to test")
+@click.option(
+    "--data", metavar="DIR", type=click.Path(path_type=Path, file_okay=False),
+    default=lambda: os.environ.get("BIJECT_DATA", "data"),
+    help="Where magnetic-tile/ lies.  [default: $BIJECT_DATA]",
+)  # fmt: skip
+@click.option("--run", metavar="NAME", default="inspection", help="What these figures go by.")
+@click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True)
+@click.option("--table", "only_table", is_flag=True, help="Measure nothing.")
+def main(data: Path, run: str, seeds: int, only_table: bool) -> None:
+    """Measure what is missing of a run, and print its tables."""
+    records = Records("inspection", run)
+    for seed in range(0 if only_table else seeds):
+        missing = [part for part in PARTS if not records.has(seed=seed, part=part)]
+        if missing:
+            with tempfile.TemporaryDirectory() as folder:
+                for part, found in measured(data / "magnetic-tile", seed, missing, Path(folder)):
+                    records.append(seed=seed, part=part, **found)
+    click.echo(records.told(tables, only_table=only_table, last=True))
+
+
+def measured(data: Path, seed: int, wanted: list[str], folder: Path) -> list[tuple[str, Record]]:
+    """The figures of these parts, of a pair that is trained for them."""
+    whole = data / "magnetic_tile_half.zip"
+    divide(whole, data / "magnetic_tile_patch64.npz", folder, seed=seed)
+    began = time.monotonic()
+    run, bundle = folder / "run", folder / "magnetic" / "1"
+    _biject("train", CONFIG, "--data", whole, "--out", run, "--set", f"train.seed={seed}")
+    trained = round(time.monotonic() - began)
+    _biject(
+        "export", run, bundle, "--calibrate", whole,
+        "--tile", TILE, "--stride", STRIDE, "--by", TERM,
+    )  # fmt: skip
+    subject = open_subject(bundle)
+    found = []
+    for part in wanted:
+        click.echo(f"seed {seed}: {part}", err=True)
+        figures = {"train_seconds": trained, **told_apart(subject, folder / f"{part}.zip")}
+        found.append((part, figures))
+    return found
+
+
+def told_apart(subject: Subject, archive: Path) -> Record:
+    """What `biject evaluate --tile` says of frames, and what a forest does."""
+    tiling, watch = Tiling(tile=TILE, stride=STRIDE), Silent()
+    crops = frame_figures.CROPS
+    data = parts.read(subject, str(archive), limit=None, crops=crops, watch=watch)
+    work, test = Work(subject, data, 0, watch), frames.open_frames(subject, str(archive), "test")
+    figures = frame_figures.measure(work, test, tiling, (frame_figures.GOOD,), limit=None)
+    return figures | {"forest": _by_forest(work, test, tiling)}
+
+
+def _by_forest(work: Work, test: Frames, tiling: Tiling) -> Mapping[str, Any]:
+    """AUROC of all and of each kind by the worst tile (Liu et al. 2008) as scikit-learn has it."""
+    assert work.train is not None
+    seen = work.train.limited(TREES_SEE).images
+    fitted = IsolationForest(random_state=0).fit(seen.reshape(len(seen), -1))
+    worst, kinds = [], []
+    for i in range(len(test)):
+        tiles = frames.cut(test, i, tiling).cut(tiling)
+        worst.append(-fitted.score_samples(tiles.reshape(len(tiles), -1)).min())
+        assert test.labels is not None
+        kinds.append(test.classes[test.labels[i]])
+    scores, names = np.array(worst), np.array(kinds)
+    good = names == frame_figures.GOOD
+    return {
+        "auroc": auroc(normal=scores[good], abnormal=scores[~good]),
+        "kinds": {
+            str(kind): auroc(normal=scores[good], abnormal=scores[names == kind])
+            for kind in sorted(set(names[~good]))
+        },
+    }
+
+
+def _biject(*arguments: object) -> None:
+    subprocess.run([sys.executable, "-m", "biject", *map(str, arguments)], check=True)
 
 
 if __name__ == "__main__":

@@ -71,7 +71,8 @@ def main(
             measure(records, cases, compared, parts)
     click.echo(records.told(tables, only_table=only_table, last=True))
     if write:
-        DOCUMENT.write_text(document(records.of_run(run)), encoding="utf-8")
+        tiles = Records("inspection").last()
+        DOCUMENT.write_text(document(records.of_run(run), tiles), encoding="utf-8")
         click.echo(f"wrote {DOCUMENT}", err=True)
 
 

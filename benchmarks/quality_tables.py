@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from statistics import mean, stdev
 from typing import Final
 
-from benchmarks import quality_compared, quality_neighbours
+from benchmarks import inspection_tables, quality_compared, quality_neighbours
 from benchmarks.records import ROOT, Record, whence
 
 DOCUMENT: Final = ROOT / "docs" / "quality.md"
@@ -38,8 +38,7 @@ asked as a bundle, on the CPU. All are read the same way:
 - **Means** are over the parts, ± the standard deviation over them: ten divisions of one table, or
   ten classes, each in turn the normal one. Each part was trained once, from seed 0.
 
-Magnetic tiles are in [evaluation.md](evaluation.md#frames), AEGAN against its parts in
-[ablation.md](ablation.md).
+AEGAN against its parts is in [ablation.md](ablation.md).
 
 KDDCup99 (10 %): attacks are what is normal, as DAGMM, EGBAD and ALAD have it; half of the rows,
 drawn by a seed, are the test. 72 % of the test rows stand in the other half too: the second table
@@ -75,8 +74,8 @@ def tables(records: Sequence[Record]) -> str:
     return "\n\n".join("\n".join([title, *(_aligned(lines))]) for title, lines in titled)
 
 
-def document(records: Sequence[Record]) -> str:
-    """The text of docs/quality.md."""
+def document(records: Sequence[Record], tiles: Sequence[Record]) -> str:
+    """The text of docs/quality.md; `tiles` are those of benchmarks.inspection."""
     compared = _compared(records)
     parts = [HEAD, "## Targets\n\n" + _listed(quality_compared.targets(compared))]
     parts += [f"## {title}\n\n{_markdown(lines)}" for title, lines in _all(compared)]
@@ -85,6 +84,8 @@ def document(records: Sequence[Record]) -> str:
     if len(same) > 1:
         parts.append(f"## The same aggregator\n\n{SAME}\n{_markdown(same)}")
     parts += quality_neighbours.section(_others(records))
+    parts.append(inspection_tables.section(tiles))
+    records = [*records, *tiles]
     dates = ", ".join(sorted({str(record["date"]) for record in records}))
     devices = ", ".join(sorted({str(record["device"]) for record in records}))
     parts.append(f"{whence(records).capitalize()}, {dates}, on {devices}.\n")

@@ -8,7 +8,8 @@ import click
 
 from serving.errors import ServingError
 from serving.images import ImageSpec
-from serving.tiles import Region, Tiling
+from serving.region import Region
+from serving.tiles import Tiling
 
 T = TypeVar("T", bound=Callable[..., Any])
 

@@ -24,10 +24,11 @@ from serving.engine import Device, Engine
 from serving.errors import ItemProblem, ServingError, Unprocessable
 from serving.images import ImageSpec
 from serving.queueing import Answer, joined
+from serving.region import Region
 from serving.results import Reconstructed, Scored
 from serving.routes.parameter import Given, parse
 from serving.routes.parameters import MAX_WAYPOINTS, known
-from serving.tiles import Frame, Frames, Region, Tiling
+from serving.tiles import Frame, Frames, Tiling
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]

@@ -1,99 +1,19 @@
 """The verbs without a server: a bundle and image files in, one file out."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
 
-from serving import files, store
+from serving import files, flags
 from serving.cutting import cutting, tiling
-from serving.engine import DEVICES, Device
+from serving.engine import Device
 from serving.files import Figures
 from serving.latents import draw_seed
+from serving.region import Box
 from serving.results import Scored
-from serving.routes.parameters import known
 from serving.session import Session, Wrong, session
-from serving.tiles import Box
-
-_Decorator = Callable[[Callable[..., None]], Callable[..., None]]
-
-
-class _BundlePath(click.Path):
-    """A directory, or what `bento:NAME` or `bento:NAME:VERSION` means."""
-
-    def __init__(self) -> None:
-        super().__init__(exists=True, file_okay=False, path_type=Path)
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        try:
-            return super().convert(store.located(value), param, ctx)
-        except store.NotInStore as error:
-            self.fail(str(error), param, ctx)
-
-
-def _command(command: Callable[..., None]) -> click.Command:
-    """What all these commands have: the bundle, the device."""
-    device = click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True)
-    bundle = click.argument("bundle", type=_BundlePath())
-    return click.command()(bundle(device(command)))
-
-
-def _parameter(verb: str, name: str) -> _Decorator:
-    """The verb's parameter as a flag, with the range and default that it has over HTTP."""
-    (one,) = (parameter for parameter in known(verb) if parameter.name == name)
-    if one.kind is bool:
-        return click.option(f"--{name}", is_flag=True, help=one.about)
-    bounds: dict[str, Any] = {
-        "min": one.low if one.above is None else one.above,
-        "max": one.high if one.below is None else one.below,
-        "min_open": one.above is not None,
-        "max_open": one.below is not None,
-    }
-    number = click.IntRange if one.kind is int else click.FloatRange
-    kind = click.Choice(one.choices) if one.choices else number(**bounds)
-    return click.option(
-        f"--{name}", type=kind, default=one.default, show_default=True, help=one.about
-    )
-
-
-class _Images(click.Path):
-    """A path of images."""
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        if str(value) == "digits" or str(value).startswith("toy:"):
-            self.fail(
-                f"{value} is made for training and is no file: name images, folders, or zip, npz "
-                "and idx files",
-                param,
-                ctx,
-            )
-        return super().convert(value, param, ctx)
-
-
-_images = click.argument(
-    "images", nargs=-1, required=True, type=_Images(exists=True, path_type=Path)
-)
-_label = click.option(
-    "--label", metavar="CLASS", help="Of a conditional model: the class, by name or number."
-)
-_figures = click.option(
-    "--out", type=click.Path(path_type=Path), help=f"File to write: {' '.join(files.FIGURES)}."
-)
-_pictures = click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    required=True,
-    help=f"File to write: {' '.join(files.PICTURES)}, or a folder.",
-)
-_json = click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
-_ray = click.option(
-    "--ray", metavar="ADDRESS|local", help="Compute on a Ray cluster; for .parquet."
-)
-_verbose = click.option(
-    "--verbose", is_flag=True, help="Say how fast it was beside its limits; for .parquet."
-)
 
 
 def _in_bulk(out: Path | None, ray: str | None, *, verbose: bool, as_json: bool = False) -> bool:
@@ -117,13 +37,13 @@ def _run_in_bulk(verb: str, *arguments: Any, **options: Any) -> None:
     command.run(verb, *arguments, **options)
 
 
-@_command
-@_images
-@_figures
-@_json
-@_ray
-@_verbose
-@_label
+@flags.command
+@flags.images
+@flags.figures
+@flags.json
+@flags.ray
+@flags.verbose
+@flags.label
 def encode(
     bundle: Path,
     images: tuple[Path, ...],
@@ -165,15 +85,15 @@ def encode(
         here.give(figures, out, as_json=as_json)
 
 
-@_command
-@_images
-@_figures
-@_json
+@flags.command
+@flags.images
+@flags.figures
+@flags.json
 @click.option("--by", metavar="TERM", help="Term of the score.  [default: the bundle's]")
-@_parameter("score", "fpr")
-@_ray
-@_verbose
-@_label
+@flags.parameter("score", "fpr")
+@flags.ray
+@flags.verbose
+@flags.label
 @cutting
 def score(
     bundle: Path,
@@ -258,13 +178,13 @@ def _worst(parts: list[Scored]) -> dict[str, Any]:
     return {"tiles": [count for whole in wholes for count in whole.counts], **places}
 
 
-@_command
-@_images
-@_pictures
-@_parameter("reconstruct", "refine")
-@_ray
-@_verbose
-@_label
+@flags.command
+@flags.images
+@flags.pictures
+@flags.parameter("reconstruct", "refine")
+@flags.ray
+@flags.verbose
+@flags.label
 def reconstruct(
     bundle: Path,
     images: tuple[Path, ...],
@@ -295,12 +215,12 @@ def reconstruct(
         here.draw(np.concatenate(made), out, names=source.names)
 
 
-@_command
-@_pictures
+@flags.command
+@flags.pictures
 @click.option("-n", "count", type=click.IntRange(1), default=64, show_default=True)
-@_parameter("sample", "seed")
-@_parameter("sample", "truncation")
-@_label
+@flags.parameter("sample", "seed")
+@flags.parameter("sample", "truncation")
+@flags.label
 def sample(
     bundle: Path,
     device: Device,
@@ -325,14 +245,14 @@ def sample(
         click.echo(f"seed: {seed}")
 
 
-@_command
-@_images
-@_pictures
-@_parameter("interpolate", "frames")
-@_parameter("interpolate", "path")
-@_parameter("interpolate", "exact")
-@_parameter("interpolate", "fps")
-@_label
+@flags.command
+@flags.images
+@flags.pictures
+@flags.parameter("interpolate", "frames")
+@flags.parameter("interpolate", "path")
+@flags.parameter("interpolate", "exact")
+@flags.parameter("interpolate", "fps")
+@flags.label
 def interpolate(
     bundle: Path,
     images: tuple[Path, ...],

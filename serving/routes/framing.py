@@ -17,10 +17,11 @@ from serving.bundle import Manifest
 from serving.deployment import Deployment
 from serving.errors import BadRequest, ServingError, TooLarge, Unprocessable
 from serving.images import HTTP_FORMATS, Pixels
+from serving.region import Region
 from serving.routes.bodies import Payload
 from serving.routes.intake import Faults, check_count, file_of, together
 from serving.settings import Settings
-from serving.tiles import Frame, Frames, Region, Tiling
+from serving.tiles import Frame, Frames, Tiling
 
 
 async def tiling(

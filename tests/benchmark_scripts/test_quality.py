@@ -147,7 +147,7 @@ def test_pairs_are_held_against_pca_in_words_and_by_class() -> None:
         record(method, i, auroc[i], 0.7 + i / 10) for method, auroc in reached.items()
         for i in range(2)
     ]  # fmt: skip
-    text = quality_tables.document(records)
+    text = quality_tables.document(records, [])
     assert "| normal class | 0 | 1 |" in text
     assert "| aae | 0.950 | 0.750 |" in text
     assert "11 normal, 2 abnormal" in text
@@ -155,7 +155,7 @@ def test_pairs_are_held_against_pca_in_words_and_by_class() -> None:
     assert said in text
     records[-1]["test"]["auroc"] = 0.6
     assert "AUROC 0.7750, worse than PCA's 0.8500, better in 1 of 2" in quality_tables.document(
-        records
+        records, []
     )
 
 
@@ -211,7 +211,7 @@ def test_neighbours_are_measured_of_a_run_that_goes_on_where_it_stopped(tmp_path
     found = quality_neighbours.figures(out, Path("digits"), seconds=run.seconds)
     assert (found["steps"], found["epochs"]) == (5, 0.1)
     known = record("", 0, 0, 0) | {"set": quality_neighbours.NAME} | found
-    text = quality_tables.document([record("PCA", 0, 0.9, 0.9), known])
+    text = quality_tables.document([record("PCA", 0, 0.9, 0.9), known], [])
     for key in ("hidden", "random_hidden", "pixels", "encoder"):
         assert f"| {100 * found['one_nn'][key]:.2f} |" in text
     assert "5 steps of 32 images, 0.1 epochs, 0.0% of the paper's" in text
@@ -243,4 +243,7 @@ def test_pca_has_the_aggregators_of_the_score_graph() -> None:
 def test_the_document_is_what_the_records_say() -> None:
     written = quality_tables.DOCUMENT.read_text(encoding="utf-8")
     records = Records("quality", "quality").own()
-    assert written == quality_tables.document(records), "run python -m benchmarks.quality --write"
+    tiles = Records("inspection").last()
+    assert written == quality_tables.document(records, tiles), (
+        "run python -m benchmarks.quality --write"
+    )

@@ -1,0 +1,146 @@
+"""The records of the magnetic tiles as tables, and their section of docs/quality.md."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from statistics import mean, stdev
+from typing import Any, Final
+
+from benchmarks.records import Record
+
+# what is measured on, and the part that its score is chosen on
+CHOSEN_ON: Final = {"patches": "choose-patches", "test": "choose"}
+PARTS: Final = (*CHOSEN_ON.values(), *CHOSEN_ON)
+TITLES: Final = {"patches": "patches of 64x64", "test": "whole frames"}
+FOREST: Final = "isolation forest"
+Table = list[list[str]]
+Reader = Callable[[Record, str | None], float]  # an AUROC: of a kind, or of all for None
+
+HEAD: Final = """\
+Magnetic tiles (Huang et al. 2018): frames of about 145x160 grey pixels, and patches of 64x64 of
+them, cut into tiles of 32 at a stride of 16; each is as abnormal as its worst tile. The pair of
+`models/configs/magnetic.toml`, trained on parts of normal frames, exported, calibrated and asked as
+a bundle; PCA of as many components and the forest saw such parts, too. The score is chosen, for
+frames and for patches, by its AUROC, the mean of kinds, on what training held out and on every
+fourth defective tile, which are in neither test (`benchmarks/inspection_parts.py`). The tests had
+been read before, when the terms `peak` and `blob` were made: they are not unseen.
+`python -m benchmarks.inspection` measures.
+"""
+
+
+def tables(records: Sequence[Record]) -> str:
+    """All there is, for a terminal."""
+    return "\n\n".join(
+        "\n".join([title, *("  ".join(line) for line in lines), *said])
+        for title, lines, said in _sections(records)
+    )
+
+
+def section(records: Sequence[Record]) -> str:
+    """The text for docs/quality.md; nothing where nothing was measured."""
+    written = [HEAD] if records else []
+    for title, (head, *rows), said in _sections(records):
+        rule = ["---", *(["---:"] * (len(head) - 1))]
+        body = "".join(f"| {' | '.join(line)} |\n" for line in (head, rule, *rows))
+        written.append(f"## {title}\n\n{body}\n" + "".join(f"- {one}\n" for one in said))
+    return "\n".join(written)
+
+
+def _sections(records: Sequence[Record]) -> Iterator[tuple[str, Table, list[str]]]:
+    for part, choosing in CHOSEN_ON.items():
+        own, chosen_on = (
+            sorted((one for one in records if one["part"] == name), key=lambda one: one["seed"])
+            for name in (part, choosing)
+        )
+        if own and [one["seed"] for one in own] == [one["seed"] for one in chosen_on]:
+            title = f"Magnetic tiles: {TITLES[part]}, {len(own)} seeds"
+            yield title, _table(own, chosen_on), _said(own, chosen_on)
+
+
+def _table(own: Sequence[Record], chosen_on: Sequence[Record]) -> Table:
+    """AUROC by score: a row for each that PCA has as well, the chosen one, and the forest."""
+    kinds = list(own[0]["kinds"])
+    count = f"{own[0]['normal']:,} normal, {own[0]['abnormal']:,} abnormal"
+    lines = [[count, "chosen by", *kinds, "mean of kinds", "all"]]
+    for who, term, read in _ways(own[0]):
+        each = [[read(one, kind) for one in own] for kind in kinds]
+        cells = [_averages(chosen_on, read), *each, _averages(own, read)]
+        cells.append([read(one, None) for one in own])
+        lines.append([f"{who}, {term}" if term else who, *map(_cell, cells)])
+    return lines
+
+
+def _averages(records: Sequence[Record], read: Reader) -> list[float]:
+    """The mean of its kinds for each record."""
+    return [mean(read(one, kind) for kind in one["kinds"]) for one in records]
+
+
+def _ways(record: Record) -> Iterator[tuple[str, str, Reader]]:
+    """Who scores, by which term, and how an AUROC of his is read from a record."""
+    for term in record["auroc"]:
+        yield "pair", term, lambda one, kind, name=term: _auroc(one, kind, name)  # type: ignore[misc]
+        if (linear := f"pca_{term}") in record["pca"]["auroc"]:
+            yield "PCA", term, lambda one, kind, name=linear: _auroc(one, kind, name)  # type: ignore[misc]
+    yield (
+        FOREST,
+        "",
+        lambda one, kind: one["forest"]["auroc"] if kind is None else one["forest"]["kinds"][kind],
+    )
+
+
+def _auroc(record: Mapping[str, Any], kind: str | None, name: str) -> float:
+    if kind is not None:
+        return float(record["kinds"][kind]["auroc"][name])
+    side = record["pca"]["auroc"] if name.startswith("pca_") else record["auroc"]
+    return float(side[name])
+
+
+def _said(own: Sequence[Record], chosen_on: Sequence[Record]) -> list[str]:
+    """In words: what was chosen and how it does beside PCA, pixels, and what is flagged."""
+    ways = {(who, term): read for who, term, read in _ways(own[0])}
+
+    def best(side: str) -> str:
+        """The term that the other part speaks for."""
+        known = {
+            term: mean(_averages(chosen_on, read))
+            for (who, term), read in ways.items()
+            if who == side
+        }
+        return max(known, key=lambda term: known[term])
+
+    def reached(who: str, term: str) -> list[float]:
+        return _averages(own, ways[who, term])
+
+    term, other = best("pair"), best("PCA")
+    ours = reached("pair", term)
+    said = [f"Chosen, mean of kinds: the pair's `{term}`, {_cell(ours)}."]
+    for name in dict.fromkeys((term, other)):
+        if ("PCA", name) in ways:
+            theirs = reached("PCA", name)
+            word = "by the same" if name == term else f"by its choice, `{name}`,"
+            beside = _compared(mean(ours), mean(theirs))
+            said[0] += f" PCA {word} {_cell(theirs)}: the pair is {beside}."
+    for key, name in (("pixel_auroc", "AUROC of pixels"), ("pro", "PRO")):
+        if all(key in one for one in own):
+            heat, linear = ([one[key][side] for one in own] for side in ("heat", "pca"))
+            beside = _compared(mean(heat), mean(linear))
+            said.append(f"{name}: {_cell(heat)}, PCA {_cell(linear)}: {beside}.")
+    if all("flagged" in one and one["part"] == "test" for one in own):  # whole frames calibrated
+        flagged = [one["flagged"] for one in own]
+        shares = "; ".join(
+            f"at {float(rate):.0%} {_cell([one['shares'][rate]['normal'] for one in flagged])} of "
+            f"the normal and {_cell([one['shares'][rate]['abnormal'] for one in flagged])} of the "
+            "abnormal"
+            for rate in flagged[0]["shares"]
+        )
+        said.append(f"Flagged by `{flagged[0]['term']}`: {shares}.")
+    return said
+
+
+def _compared(ours: float, theirs: float) -> str:
+    if f"{ours:.3f}" == f"{theirs:.3f}":
+        return "as good as PCA"
+    return "better than PCA" if ours > theirs else "worse than PCA"
+
+
+def _cell(values: Sequence[float]) -> str:
+    said = f"{mean(values):.3f}"
+    return said if len(values) == 1 else f"{said} ± {stdev(values):.3f}"
