@@ -83,8 +83,9 @@ def document(records: Sequence[Record], tiles: Sequence[Record]) -> str:
     same = quality_compared.same_aggregator(compared)
     if len(same) > 1:
         parts.append(f"## The same aggregator\n\n{SAME}\n{_markdown(same)}")
+    if tiles:
+        parts.append(f"## Magnetic tiles\n\n{inspection_tables.section(tiles)}")
     parts += quality_neighbours.section(_others(records))
-    parts.append(inspection_tables.section(tiles))
     records = [*records, *tiles]
     dates = ", ".join(sorted({str(record["date"]) for record in records}))
     devices = ", ".join(sorted({str(record["device"]) for record in records}))
