@@ -30,6 +30,7 @@ from models.config import Config
 from models.datasets.dataset import Dataset
 from models.networks.holding import held
 from models.training.batches import Batches, draw_prior, rng_for
+from models.training.memory import keep_memory
 from models.training.step import Trainer
 from serving.load.words import Numbers, table
 
@@ -239,6 +240,7 @@ def main(
     how = {"rounds": rounds, "seconds": seconds, "threads": threads, "width": width}
     records = Records("train_step", run, quiet=quiet, how=how)
     torch.set_num_threads(threads)
+    keep_memory()
     for pairing in chosen(only, PAIRINGS) if not only_table else ():
         for size in map(int, sizes):
             if records.has(pairing=pairing, size=size) and not profile:

@@ -15,6 +15,7 @@ from models import choices
 from models.config import Config
 from models.errors import BadConfig, Diverged, ModelError, WorkerLost
 from models.training import checkpoint, loop
+from models.training.memory import keep_memory
 from models.training.workers import ALONE, Workers, gathered
 
 SHOWN_SKIPPED = 5
@@ -130,6 +131,7 @@ def _command() -> str:
 
 def _opened(out: Path, config: Config, device: str, workers: Workers) -> loop.Run:
     loop.use_threads(config)
+    keep_memory()
     bar = tqdm(
         desc="reading", unit="img", file=sys.stderr, leave=False, delay=1, disable=not workers.leads
     )

@@ -34,7 +34,7 @@ class PairAutoencoder(PairFeatures):
             nn.Linear(width, latent),
         )  # fmt: skip
 
-    def forward(self, x: Tensor, z: Tensor) -> Rebuilt:
+    def judged(self, features: Tensor) -> Rebuilt:
         """The pair once more, and the bottleneck between."""
-        code = self.bottleneck(self.features(x, z))
+        code = self.bottleneck(features)
         return Rebuilt(x=self.decode_x(code), z=self.decode_z(code), code=code)

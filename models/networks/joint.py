@@ -4,6 +4,8 @@ A critic gives one raw score per sample, [B]: no sigmoid, which belongs to an ob
 of pairs may end in an embedding instead, [B, D].
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -23,10 +25,10 @@ class Critic(nn.Module):
 
     def forward(self, sample: Tensor) -> Tensor:
         """Raw scores [B]."""
-        return self.scored(self.features(sample))
+        return self.judged(self.features(sample))
 
-    def scored(self, features: Tensor) -> Tensor:
-        """Raw scores [B] of what has features [B, D] already."""
+    def judged(self, features: Tensor) -> Tensor:
+        """Raw scores [B] of what has these features, [B, D]."""
         scores: Tensor = self.score(self.among(features)).squeeze(1)
         return scores
 
@@ -53,9 +55,22 @@ class PairFeatures(nn.Module):
         )  # fmt: skip
 
     def features(self, x: Tensor, z: Tensor) -> Tensor:
-        """Of each pair, [B, joint]."""
-        features: Tensor = self.joint(torch.cat([self.x_features(x), self.z_features(z)], dim=1))
+        """Of each pair, [B, joint]; with several batches of codes, one after another, of x with
+        each of them.
+        """
+        of_x, of_z = self.x_features(x), self.z_features(z)
+        if len(z) != len(x):
+            of_x = of_x.repeat(len(z) // len(x), 1)
+        features: Tensor = self.joint(torch.cat([of_x, of_z], dim=1))
         return features
+
+    def judged(self, features: Tensor) -> Any:
+        """What the critic says of pairs with these features, [B, joint]."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor, z: Tensor) -> Any:
+        """What the critic says of each pair."""
+        return self.judged(self.features(x, z))
 
 
 class JointCritic(PairFeatures):
@@ -75,9 +90,9 @@ class JointCritic(PairFeatures):
         self.among, extra = among(minibatch, joint)
         self.score = nn.Linear(joint + extra, 1)
 
-    def forward(self, x: Tensor, z: Tensor) -> Tensor:
+    def judged(self, features: Tensor) -> Tensor:
         """Raw scores [B]; real pairs (x, E(x)) should score high."""
-        scores: Tensor = self.score(self.among(self.features(x, z))).squeeze(1)
+        scores: Tensor = self.score(self.among(features)).squeeze(1)
         return scores
 
 
@@ -90,9 +105,9 @@ class JointEmbedding(PairFeatures):
         super().__init__(x_features, x_size, latent=latent, width=width, joint=joint)
         self.embed = nn.Linear(joint, size)
 
-    def forward(self, x: Tensor, z: Tensor) -> Tensor:
+    def judged(self, features: Tensor) -> Tensor:
         """Embeddings [B, size]."""
-        points: Tensor = self.embed(self.features(x, z))
+        points: Tensor = self.embed(features)
         return points
 
 
@@ -117,9 +132,9 @@ class JointProjections(JointEmbedding):
         super().__init__(x_features, x_size, latent=latent, width=width, joint=joint, size=size)
         self.left, self.right = Orthonormal(size, rank), Orthonormal(size, rank)
 
-    def forward(self, x: Tensor, z: Tensor) -> Tensor:
+    def judged(self, features: Tensor) -> Tensor:
         """Both views side by side, [B, 2 * rank]."""
-        points = super().forward(x, z)
+        points = super().judged(features)
         return torch.cat([self.left(points), self.right(points)], dim=1)
 
 

@@ -15,6 +15,8 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
+from models.networks.once import Once
+
 UNLABELLED: Final = -1  # the label of a row whose class is not told
 SIZE: Final = 8  # numbers that stand for a label
 
@@ -63,10 +65,10 @@ class Told(nn.Module):
         inner: Any = self.labelled.network
         return inner.features(self.labelled.beside(self._for(first), first), *others)
 
-    def scored(self, features: Tensor) -> Any:
-        """The same of a critic's scores of features, which know the labels already."""
+    def judged(self, features: Tensor) -> Any:
+        """The same of what a critic says of features, which know the labels already."""
         inner: Any = self.labelled.network
-        return inner.scored(features)
+        return inner.judged(features)
 
     def gaussian(self, x: Tensor) -> Any:
         """The same of an encoder that gives distributions."""
@@ -88,4 +90,6 @@ def told(network: nn.Module, labels: Tensor | None) -> Any:
 
 def untold(network: nn.Module) -> nn.Module:
     """The network inside, which takes labels for numbers or planes like others."""
+    if isinstance(network, Once):
+        network = network.critic
     return network.labelled.network if isinstance(network, Told) else network

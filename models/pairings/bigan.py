@@ -121,7 +121,8 @@ class BiGAN(Pairing[Objective]):
         weight = self.regularisers.mismatch
         if not weight:
             return {}
-        return {"mismatch": Term(mismatch(critics["match"], *_pairs(seen)), weight)}
+        critic: Any = critics["match"]
+        return {"mismatch": Term(mismatch(critic, *_pairs(seen)), weight)}
 
 
 def _pairs(batch: Pass) -> tuple[Pair, Pair]:

@@ -10,6 +10,7 @@ from typing import Final
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from models.networks.holding import held
 
@@ -27,9 +28,11 @@ def code_cycle(encoder: nn.Module, sample: Tensor, weights: Mapping[str, float])
     share = weights["cycle_to_encoder"]
     if share == 1:
         return encoder(seen)
-    with held(encoder):
-        past: Tensor = encoder(seen)  # gradients flow through E, to G alone
-    return past if share == 0 else share * encoder(seen) + (1 - share) * past
+    if share == 0:
+        with held(encoder):
+            return encoder(seen)  # gradients flow through E, to G alone
+    own = {name: _let_back(weight, share) for name, weight in encoder.named_parameters()}
+    return functional_call(encoder, own, (seen,))
 
 
 def both_cycles(
@@ -46,4 +49,4 @@ def both_cycles(
 
 def _let_back(part: Tensor, share: float) -> Tensor:
     """`part`, of whose gradient only a share flows back."""
-    return part if share == 1 else share * part + (1 - share) * part.detach()
+    return part if share == 1 else part.detach() + share * (part - part.detach())

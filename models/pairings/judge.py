@@ -36,8 +36,8 @@ class Judge(nn.Module):
         """`feature` and `critic`, [B] each, of items, their reconstructions and codes [B, Z]."""
         given, made = self._shown(x, x, code), self._shown(x, again, code)
         noticed, missed = (self.critic.features(*each) for each in (given, made))
-        judged = made if self.sees == "cycles" else given
-        return [(noticed - missed).abs().flatten(1).mean(1), -self.critic(*judged)]
+        judged = missed if self.sees == "cycles" else noticed
+        return [(noticed - missed).abs().flatten(1).mean(1), -self.critic.judged(judged)]
 
     def _shown(self, x: Tensor, other: Tensor, code: Tensor) -> tuple[Tensor, ...]:
         """What the critic looks at where `other` takes the item's place."""

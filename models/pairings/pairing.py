@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from models.config import ModelConfig
 from models.networks.gaussian import Gaussian
 from models.networks.heads import SCORES, Head
+from models.networks.once import Once
 from models.objectives.objective import Objective
 from models.pairings.contest import Contest, slope_terms
 from models.pairings.schedule import Schedule
@@ -163,6 +164,8 @@ class Pairing(ABC, Generic[Played]):
     ) -> Losses:
         """What G and E minimise; the critics' weights stay as they are."""
         seen = batch.seen(turn.view)
+        if self.regularisers.feature_matching:
+            critics = nn.ModuleDict({name: Once(critic) for name, critic in critics.items()})
         terms = self.pair_side(critics, batch, seen, objective)
         return added(terms | self._remedies(critics, seen))
 

@@ -1,26 +1,20 @@
 """What critics of items and of codes say, where several sorts are shown to them at once."""
 
-from typing import Final
-
 import torch
 from torch import Tensor, nn
 
 from models.networks.minibatch import looks_at_batches
+from models.networks.once import Once
 from models.objectives.score import ScoreObjective
-
-LARGE: Final = 2**19  # numbers in a part, from which on a pass of its own is the faster on a CPU
 
 
 def scores(critic: nn.Module, *parts: Tensor) -> list[Tensor]:
     """The raw scores [B] of each part [B, ...].
 
-    In one pass; apart where a critic looks at batches, which must not hold reals beside fakes, and
-    where parts are large on a CPU: what a layer makes of all at once is too much for its caches,
-    and for memory that is kept from one layer to the next (glibc hands back what is above 32 MiB).
-    Under spectral norm each pass is one more power iteration.
+    In one pass; apart where a critic looks at batches, which must not hold reals beside fakes, or
+    is asked about a part again.
     """
-    large = parts[0].is_cpu and parts[0].numel() >= LARGE
-    if large or looks_at_batches(critic):
+    if looks_at_batches(critic) or isinstance(critic, Once):
         return [critic(part) for part in parts]
     return list(critic(torch.cat(parts)).split([len(part) for part in parts]))
 

@@ -82,12 +82,11 @@ class VAEGAN(ImageGame):
         weights, gaussian = self.weights, given(batch.gaussian)
         fools = objective.generator_loss
         again = given(seen.reconstruction)
-        with torch.no_grad():
-            aim = given(image_features(critics, seen.x))
+        aim = given(image_features(critics, seen.x)).detach()
         noticed = given(image_features(critics, again))
         distance = feature_distance(noticed, aim)
         critic: Any = critics["image"]
-        samples, reconstructions = critic(given(seen.sample)), critic.scored(noticed)
+        samples, reconstructions = critic(given(seen.sample)), critic.judged(noticed)
         return {
             "divergence": Term(gaussian.divergence(), weights["divergence"]),
             "feature": Term(_handed_on(distance, batch), weights["feature"]),

@@ -10,20 +10,21 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from models.objectives.objective import JointScore
+from models.networks.joint import JointCritic
 
 
-def mismatch(critic: JointScore, *pairs: tuple[Tensor, Tensor]) -> Tensor:
+def mismatch(critic: JointCritic, *pairs: tuple[Tensor, Tensor]) -> Tensor:
     """Mean cross-entropy of telling matched from mismatched, over sorts of pairs; in nats.
 
     Args:
-        critic: ([B, ...], [B, Z]) to raw scores [B], high where matched.
+        critic: Of pairs, to raw scores, high where matched; looks at an item once for both codes.
         pairs: Items [B, ...] with their codes [B, Z]; a mismatched code is that of the next row.
     Returns:
         Scalar, not yet weighted; 2 log 2 where codes tell nothing.
     """
     losses = []
     for x, z in pairs:
-        matched, other = critic(x, z), critic(x, z.roll(1, 0))
+        features = critic.features(x, torch.cat([z, z.roll(1, 0)]))
+        matched, other = (critic.judged(half) for half in features.chunk(2))
         losses.append(softplus(-matched).mean() + softplus(other).mean())
     return torch.stack(losses).mean()

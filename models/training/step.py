@@ -50,6 +50,9 @@ class Trainer:
         self.critics = _placed(critics, device)
         self.averaged_encoder = deepcopy(self.encoder).requires_grad_(False).eval()
         self.averaged_generator = deepcopy(self.generator).requires_grad_(False).eval()
+        # after the averages, whose statistics each worker measures on whole batches
+        self.encoder = workers.synchronised(self.encoder, device)
+        self.generator = workers.synchronised(self.generator, device)
         pair = [*self.encoder.parameters(), *self.generator.parameters()]
         self.pair_optimiser = optimisers.of_pair(pair, config.train)
         self.critic_optimiser = optimisers.of_critics(self.critics.parameters(), config.train)

@@ -2,8 +2,8 @@
 
 Every worker draws the whole batch's z and noise and keeps those of its own rows; slopes and losses
 are averaged over the workers before a step.  So all of them hold the same weights at any time, and
-losses are those of one process with the same batch, but for BatchNorm, whose statistics are those
-of a worker's own rows.
+losses are those of one process with the same batch, but for BatchNorm on a CPU, whose statistics
+are those of a worker's own rows; on CUDA they are those of all workers' rows.
 
 The averages are explicit, after `backward`: DistributedDataParallel wraps one network whose loss is
 differentiated once, while a step here has three networks or more, two losses that share a pass, and
@@ -48,6 +48,16 @@ class Workers:
     def draws(self) -> RowDraws | nullcontext[None]:
         """While it is entered, what is drawn for own rows is what those of the batch would get."""
         return nullcontext() if self.count == 1 else _OwnRows(self)
+
+    def synchronised(self, network: nn.Module, device: torch.device) -> nn.Module:
+        """`network`, in place, with every BatchNorm measuring the rows of all workers, on CUDA.
+
+        Weights and names stay what they are.  Torch has no such norm for a CPU.
+        """
+        if self.count == 1 or device.type != "cuda":
+            return network
+        synchronised: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+        return synchronised
 
     def check_batch(self, batch: int) -> None:
         """Raise BadConfig where the workers cannot share a batch evenly."""

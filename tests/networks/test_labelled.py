@@ -84,8 +84,9 @@ def trainer(**model: object) -> tuple[Trainer, Batches]:
 
 
 def embeddings(made: Trainer) -> dict[str, torch.Tensor]:
+    """What stands for each class, without what stands for none."""
     return {
-        f"{prefix}.{name}": weight.clone()
+        f"{prefix}.{name}": weight[:CLASSES].clone()
         for prefix, module in made.modules().items()
         for name, weight in module.state_dict().items()
         if name.endswith("embed.weight")
@@ -123,6 +124,22 @@ def test_every_network_learns_from_the_labels(model: dict[str, object]) -> None:
     assert not torch.equal(one, other)
 
 
+def test_polishing_tells_e_g_and_the_critic() -> None:
+    made, batches = trainer(pairing="fanogan", **VECTORS)
+    made.update(batches)
+    x, labels = batches.at(1), batches.labels_at(1)
+    encoder, generator = (
+        told(one, labels) for one in (made.averaged_encoder, made.averaged_generator)
+    )
+    critic = told(made.critics["image"], labels)
+    with torch.no_grad():
+        again = generator(encoder(x))
+        noticed = critic.features(x) - critic.features(again)
+        expected = (x - again).square().mean() + noticed.square().mean()
+    losses = made.update(batches)
+    assert losses["pair/total"].item() == pytest.approx(expected.item(), rel=1e-5)
+
+
 def test_labels_stay_beside_their_items_and_a_share_is_left_out() -> None:
     items = np.arange(1000, dtype=np.float32)[:, None]
     data = Dataset(images=items, labels=np.arange(1000) % 7, classes=tuple("abcdefg"))
@@ -136,6 +153,16 @@ def test_labels_stay_beside_their_items_and_a_share_is_left_out() -> None:
         left += int((~known).sum())
         assert torch.equal(labels, batches.labels_at(number))  # type: ignore[arg-type]
     assert left / 2000 == pytest.approx(0.25, abs=0.04)
+
+
+def test_a_run_leaves_out_as_many_labels_as_its_config_says(tmp_path: Path) -> None:
+    table = {"model": {**VECTORS, "classes": CLASSES}, "train": {"batch": 50, "unlabelled": 0.25}}
+    items = np.zeros((1000, 2), np.float32)
+    data = Dataset(images=items, labels=np.arange(1000) % CLASSES, classes=("a", "b", "c"))
+    run = loop.Run(tmp_path / "run", Config.from_dict(table), data, CPU)
+    labels = [run.batches.labels_at(number) for number in range(18)]
+    left = sum(int((one == UNLABELLED).sum()) for one in labels if one is not None)
+    assert left / 900 == pytest.approx(0.25, abs=0.06)  # four standard deviations
 
 
 @pytest.mark.parametrize(

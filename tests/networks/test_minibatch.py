@@ -10,7 +10,8 @@ from torch import Tensor
 from games import GAN, build, config, rng, turn
 from models import networks, pairings
 from models.networks.minibatch import KERNELS, SIZE, BatchKernel, BatchStd, looks_at_batches
-from models.pairings.scores import LARGE, scores
+from models.networks.once import Once
+from models.pairings.scores import scores
 
 
 def drawn(seed: int, *shape: int) -> Tensor:
@@ -77,20 +78,24 @@ def test_without_it_all_sorts_are_judged_in_one_pass() -> None:
     torch.testing.assert_close(second, critic(other))
 
 
-@pytest.mark.parametrize(("rows", "passes"), [(LARGE // 3, [2 * (LARGE // 3)]),
-                                              (LARGE // 3 + 1, 2 * [LARGE // 3 + 1])])  # fmt: skip
-def test_what_is_large_is_judged_in_passes_of_its_own(rows: int, passes: list[int]) -> None:
+def test_a_critic_that_remembers_is_asked_about_each_part() -> None:
     seen: list[int] = []
 
     class First(torch.nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
+        def features(self, x: Tensor) -> Tensor:
             seen.append(len(x))
-            return x[:, 0]
+            return x
 
-    parts = drawn(1, rows, 3), drawn(2, rows, 3)
-    for part, score in zip(parts, scores(First(), *parts), strict=True):
-        assert torch.equal(score, part[:, 0])
-    assert seen == passes
+        def judged(self, features: Tensor) -> Tensor:
+            return features[:, 0]
+
+    critic, parts = Once(First()), (drawn(1, 4, 3), drawn(2, 6, 3))
+    for _ in range(2):
+        for part, score in zip(parts, scores(critic, *parts), strict=True):
+            assert torch.equal(score, part[:, 0])
+    assert seen == [4, 6]
+    assert torch.equal(critic.features(parts[1].clone()), parts[1])  # the same tensor, not equal
+    assert seen == [4, 6, 6]
 
 
 def test_images_too() -> None:

@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from games import GAN, build, config, moved, rng, turn
+from games import GAN, build, config, moved, rng, softplus, turn
 from models import networks, regularisers
 from models.errors import BadConfig
+from models.networks.joint import JointCritic
 from models.pairings.pairing import given
 from models.regularisers.feature_matching import feature_matching
 from models.regularisers.latent_mmd import latent_mmd
@@ -60,26 +61,34 @@ def test_latent_mmd_draws_far_codes_back() -> None:
     assert code.grad.sum() > 1e-5  # a Gaussian kernel has no slope left out there
 
 
+class Product(JointCritic):
+    """A critic that can be worked out by hand: `scale` times the product of x and z."""
+
+    def __init__(self, scale: float = 1.0) -> None:
+        nn.Module.__init__(self)
+        self.scale = scale
+
+    def features(self, x: Tensor, z: Tensor) -> Tensor:
+        return x.repeat(len(z) // len(x), 1) * z
+
+    def judged(self, features: Tensor) -> Tensor:
+        return self.scale * features.sum(1)
+
+
 def test_mismatch_scores_each_item_with_its_code_and_the_next_ones() -> None:
     x, z = torch.tensor([[1.0], [2.0]]), torch.tensor([[3.0], [-1.0]])
-
-    def critic(x: Tensor, z: Tensor) -> Tensor:
-        return (x * z).squeeze(1)
 
     def sp(value: float) -> float:
         return math.log(1 + math.exp(value))
 
     one = (sp(-3) + sp(2)) / 2 + (sp(-1) + sp(6)) / 2  # 1*3, 2*-1; 1*-1, 2*3
-    assert mismatch(critic, (x, z)).item() == pytest.approx(one, rel=1e-6)
+    assert mismatch(Product(), (x, z)).item() == pytest.approx(one, rel=1e-6)
     two = (sp(-9) + sp(-1)) / 2 + (sp(-3) + sp(-3)) / 2  # z with itself: 9, 1; mismatched -3
-    assert mismatch(critic, (x, z), (z, z)).item() == pytest.approx((one + two) / 2, rel=1e-6)
+    assert mismatch(Product(), (x, z), (z, z)).item() == pytest.approx((one + two) / 2, rel=1e-6)
 
 
 def test_a_code_that_tells_nothing_costs_two_log_two() -> None:
-    def critic(x: Tensor, z: Tensor) -> Tensor:
-        return 0 * x.sum(1)
-
-    loss = mismatch(critic, (drawn(1, 4, 3), drawn(2, 4, 2)))
+    loss = mismatch(Product(0.0), (drawn(1, 4, 3), drawn(2, 4, 3)))
     assert loss.item() == pytest.approx(2 * math.log(2), rel=1e-6)
 
 
@@ -92,7 +101,13 @@ def test_mismatch_moves_its_own_critic_and_both_networks(name: str, x: Tensor, z
     batch = pairing.forward(encoder, generator, x, z, rng())
     critic = pairing.critic_loss(critics, batch.detached(), GAN, turn())
     both = pairing.pair_loss(critics, batch, GAN, turn())
-    expected = mismatch(critics["match"], (x, given(batch.code)), (given(batch.sample), z))
+    critic_of = critics["match"]
+    pairs = (x, given(batch.code)), (given(batch.sample), z)
+    losses = [
+        softplus(-critic_of(x, z)).mean() + softplus(critic_of(x, z.roll(1, 0))).mean()
+        for x, z in pairs
+    ]
+    expected = sum(losses) / 2
     assert critic["mismatch"].item() == pytest.approx(expected.item(), rel=1e-6)
     assert both["mismatch"].item() == pytest.approx(expected.item(), rel=1e-6)
     assert moved({"m": both["mismatch"]}, encoder, generator) == {"m": "EG"}

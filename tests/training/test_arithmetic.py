@@ -3,6 +3,7 @@
 import threading
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -169,6 +170,24 @@ def test_an_update_moves_g_e_and_every_critic(pairing: str) -> None:
             assert new.requires_grad
 
 
+def test_each_turn_of_the_critics_has_a_batch_and_draws_of_its_own() -> None:
+    asked: list[int] = []
+    drawn: list[torch.Tensor] = []
+
+    class Watched(Batches):
+        def at(self, number: int) -> torch.Tensor:
+            asked.append(number)
+            return super().at(number)
+
+    trainer = Trainer(tiny(critic_steps=3), CPU)
+    batches = Watched(images(16), batch=4, seed=0, device=CPU)
+    trainer.generator.register_forward_pre_hook(lambda network, z: drawn.append(z[0][:4]))
+    for _ in range(2):
+        trainer.update(batches)
+    assert asked == [0, 1, 2, 3, 4, 5]
+    assert len(torch.cat(drawn).unique(dim=0)) == 6 * 4
+
+
 def test_learning_rates_fall_over_the_last_share_of_the_steps() -> None:
     trainer = Trainer(tiny(steps=10, lr=1.0, critic_lr=0.5, lr_decay=0.4), CPU)
     batches = Batches(images(8), batch=4, seed=0, device=CPU)
@@ -183,6 +202,27 @@ def test_learning_rates_fall_over_the_last_share_of_the_steps() -> None:
         )
     assert [r for r, _ in rates] == pytest.approx([1] * 7 + [0.75, 0.5, 0.25])
     assert [c for _, c in rates] == pytest.approx([0.5] * 7 + [0.375, 0.25, 0.125])
+
+
+def test_weights_and_noise_follow_their_schedules_through_a_run() -> None:
+    table: dict[str, Any] = {
+        "model": {"pairing": "aae", "image": [16, 16, 1], "latent": 3, "width": 4},
+        "weights": {"image": {"from": 8, "to": 2, "steps": 3}, "critic_latent": 0.5},
+        "train": {"batch": 4, "steps": 6},
+    }
+    trainer = Trainer(Config.from_dict(table), CPU)
+    batches = Batches(images(8), batch=4, seed=0, device=CPU)
+    for weight in (8, 6, 4, 2, 2):
+        part = {name.removeprefix("pair/"): one for name, one in trainer.update(batches).items()}
+        expected = weight * part["image"] + 0.5 * part["code"]
+        assert part["total"].item() == pytest.approx(expected.item(), rel=1e-5)
+    noisy = {**table, "model": table["model"] | {"pairing": "aegan"}, "weights": {},
+             "regularisers": {"instance_noise": 0.6}}  # fmt: skip
+    trainer, x = Trainer(Config.from_dict(noisy), CPU), torch.zeros(64, 1, 16, 16)
+    for step, sigma in ((0, 0.6), (3, 0.3), (5, 0.1)):  # over all six steps
+        trainer.step = step
+        seen = trainer._turn(x, rng_for(0, "update", step, CPU), 0).view(x)
+        assert seen.std().item() == pytest.approx(sigma, rel=0.05)
 
 
 def test_seeds_decide_the_first_weights() -> None:

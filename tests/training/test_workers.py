@@ -14,6 +14,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file
+from torch import nn
 
 from biject import main
 from models.config import Config
@@ -160,6 +161,25 @@ def test_every_worker_has_the_batch_of_one_process() -> None:
             assert torch.equal(batches.at(number), items)
             assert labels is not None
             assert torch.equal(given(batches.labels_at(number)), labels)
+
+
+def test_on_cuda_batchnorm_measures_the_rows_of_all_workers() -> None:
+    torch.manual_seed(0)
+    norm = nn.BatchNorm2d(4)
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Sequential(norm, nn.ReLU()), nn.BatchNorm2d(4))
+    before = network.state_dict()
+    cuda, two = torch.device("cuda"), Workers(rank=0, count=2)
+    for alone, device in ((Workers(), cuda), (two, torch.device("cpu"))):
+        assert alone.synchronised(network, device) is network
+        assert not any(isinstance(part, nn.SyncBatchNorm) for part in network.modules())
+    made = two.synchronised(network, cuda)
+    assert sum(isinstance(part, nn.SyncBatchNorm) for part in made.modules()) == 2
+    assert not any(isinstance(part, nn.BatchNorm2d) for part in made.modules())
+    weights = zip(made.get_submodule("1.0").parameters(), norm.parameters(), strict=True)
+    assert all(theirs is own for theirs, own in weights)
+    after = made.state_dict()  # a checkpoint is anybody's
+    assert list(after) == list(before)
+    assert all(torch.equal(after[name], value) for name, value in before.items())
 
 
 def test_batches_that_cannot_be_shared_are_refused() -> None:
