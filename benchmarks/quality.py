@@ -3,13 +3,15 @@
     python -m benchmarks.quality --data DATA
 
 One JSON line for each case and method in benchmarks/results/quality.jsonl; what is there is not
-measured again.  `--write` makes docs/quality.md of it, whole or not.
+measured again.  `--write` makes docs/quality.md of it, whole or not.  With `--runs` what is trained
+stays there, and a training that was stopped goes on from its latest checkpoint.
 """
 
 import math
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +19,8 @@ import click
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.quality_methods import METHODS, TRAINED, Scores
+from benchmarks import quality_neighbours
+from benchmarks.quality_methods import AGGREGATORS, METHODS, OF, TRAINED, Scores
 from benchmarks.quality_sources import SOURCES, Case, Sides
 from benchmarks.quality_tables import DOCUMENT, document, tables
 from benchmarks.records import Record, Records, chosen
@@ -26,6 +29,7 @@ from models.metrics.average_precision import average_precision
 from serving.scoring import threshold
 
 FPR: Final = 0.05  # of the threshold that validation gives
+SETS: Final = (*SOURCES, quality_neighbours.NAME)
 
 
 @click.command()
@@ -36,11 +40,14 @@ FPR: Final = 0.05  # of the threshold that validation gives
 )  # fmt: skip
 @click.option("--run", metavar="NAME", default="quality", help="What these figures go by.")
 @click.option(
-    "--only", "sets", metavar="SET,...", default=",".join(SOURCES),
-    help=f"Of {', '.join(SOURCES)}.",
+    "--only", "sets", metavar="SET,...", default=",".join(SETS), help=f"Of {', '.join(SETS)}.",
 )  # fmt: skip
 @click.option("--methods", metavar="METHOD,...", default=",".join(METHODS))
 @click.option("--parts", metavar="N", type=click.IntRange(min=1), help="The first N of each set.")
+@click.option(
+    "--runs", metavar="DIR", type=click.Path(path_type=Path, file_okay=False),
+    help="Where trained pairs stay.  [default: nowhere]",
+)  # fmt: skip
 @click.option("--table", "only_table", is_flag=True, help="Measure nothing.")
 @click.option("--write", is_flag=True, help="Write docs/quality.md.")
 def main(
@@ -49,15 +56,19 @@ def main(
     sets: str,
     methods: str,
     parts: int | None,
+    runs: Path | None,
     only_table: bool,
     write: bool,
 ) -> None:
     """Measure what is missing of a run, and print its tables."""
     records = Records("quality", run)
-    wanted, compared = chosen(sets, list(SOURCES)), chosen(methods, list(METHODS))
-    if not only_table:
-        for name in wanted:
-            measure(records, SOURCES[name](data), compared, parts)
+    wanted, compared = chosen(sets, SETS), chosen(methods, list(METHODS))
+    for name in () if only_table else wanted:
+        if name == quality_neighbours.NAME:
+            quality_neighbours.measure(records, data, runs)
+        else:
+            cases = (replace(case, runs=runs) for case in SOURCES[name](data))
+            measure(records, cases, compared, parts)
     click.echo(records.told(tables, only_table=only_table, last=True))
     if write:
         tiles = Records("inspection").last()
@@ -90,13 +101,15 @@ def figures(case: Case, method: str) -> Record:
     known = {name: _auroc(values, case.valid) for name, values in judged.items()}
     term = max(known, key=lambda name: known[name])
     limit = threshold(np.sort(_of(judged, term)[~case.valid.abnormal]), FPR)
-    scores = _of(score(case.test.items), term)
+    every = score(case.test.items)
+    scores = _of(every, term)
     found: dict[str, Any] = {
         "term": term,
         "valid_auroc": known[term],
         "trained": method in TRAINED,
         "items": len(case.train),
         "test": told_apart(scores, case.test, limit),
+        "by": _by_aggregator(every, known, case.test),
         "fit_seconds": round(fitted, 1),
         "seconds": round(time.monotonic() - began, 1),
     }
@@ -108,6 +121,18 @@ def figures(case: Case, method: str) -> Record:
             fresh=case.test.fresh[case.test.fresh],
         )
         found["distinct"] = told_apart(scores[case.test.fresh], once, limit)
+    return found
+
+
+def _by_aggregator(scores: Scores, known: Mapping[str, float], test: Sides) -> Record:
+    """AUROC and F1 by each aggregator: of PCA with the components that validation prefers."""
+    found: Record = {}
+    for aggregator in AGGREGATORS:
+        names = [name for name in known if name.partition(OF)[0] == aggregator]
+        if names:
+            best = max(names, key=lambda name: known[name])
+            told = told_apart(_of(scores, best), test, None)
+            found[aggregator] = {key: told[key] for key in ("auroc", "f1")}
     return found
 
 

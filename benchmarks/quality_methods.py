@@ -4,6 +4,7 @@ A method gives scores by name, higher for the more abnormal; which name counts i
 validation part.  Baselines see vectors scaled as the pairs see them, and pixels in [0, 1].
 """
 
+import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -31,7 +32,7 @@ from models.datasets import Dataset
 from models.datasets.dataset import fingerprints
 from models.datasets.scaling import Scaling
 from models.training import loop
-from models.training.checkpoint import load_pair
+from models.training.checkpoint import load_pair, read_config
 from serving import open_bundle
 
 Scores = Mapping[str, npt.NDArray[Any]]  # by term, [N] each
@@ -41,6 +42,7 @@ Method = Callable[[Case], Scorer]
 REFERENCES: Final = 10_000  # of 1-NN, and of PCA and the forest
 CALIBRATORS: Final = 6_000  # of the items that a run holds out, at most
 ROWS: Final = 4_096  # items scored at once
+OF: Final = " of "  # stands between an aggregator and how many components PCA had
 
 
 def pca(case: Case) -> Scorer:
@@ -120,6 +122,7 @@ METHODS: Final[Mapping[str, Method]] = MappingProxyType(
     }
 )
 TRAINED: Final = ("bigan", "alad", "aae")
+AGGREGATORS: Final = ("l1", "l2", "l2s", "ssim")  # of a reconstruction's error, whoever made it
 
 
 class _Served:
@@ -128,7 +131,8 @@ class _Served:
     def __init__(self, case: Case, pairing: str) -> None:
         self._folder = tempfile.TemporaryDirectory()
         here = Path(self._folder.name)
-        run = _train(case, pairing, here / "run")
+        name = f"{case.set}-{case.part}-{pairing}".replace(" ", "-").lower()
+        run = _train(case, pairing, here / "run" if case.runs is None else case.runs / name)
         with torch.no_grad():
             self._pair = open_bundle(_export(case, pairing, run, here))
 
@@ -151,10 +155,20 @@ def _train(case: Case, pairing: str, out: Path) -> Path:
     run = loop.Run(
         out, config, Dataset(images=case.train, columns=case.columns), torch.device("cpu")
     )
-    run.begin("python -m benchmarks.quality")
+    finish(run)
+    return out
+
+
+def finish(run: loop.Run) -> None:
+    """Train to the last step, from the latest checkpoint where there is one."""
+    command = "python -m benchmarks.quality"
+    if (run.out / "checkpoints" / "latest").exists():
+        run.resume(read_config(run.out)[1], command)
+    else:
+        shutil.rmtree(run.out, ignore_errors=True)
+        run.begin(command)
     for _ in run.steps():
         pass
-    return out
 
 
 def _export(case: Case, pairing: str, run: Path, folder: Path) -> Path:

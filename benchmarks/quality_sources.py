@@ -47,6 +47,7 @@ class Case:
     config: Json  # of the trained methods: a training config, and what each of `pairings` adds
     columns: tuple[str, ...] = ()
     components: tuple[int, ...] = (32,)  # of PCA: of several, validation chooses
+    runs: Path | None = None  # where what is trained stays; None: nowhere
 
 
 Source = Callable[[Path], Iterator[Case]]

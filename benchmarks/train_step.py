@@ -7,34 +7,34 @@
 
 The straightforward step: float32, NCHW, torch.optim.Adam as it comes, E and G run afresh for the
 critics' half and for their own half on the same batch.  Its second line freezes the critics in the
-half of G and E.  Losses of all three are compared over the first steps from equal weights; then the
-three take turns on the clock.
+half of G and E.  Each is a process of its own, ours set up as `biject train` is.  Losses of all
+three are compared over the first steps from equal weights; then they take turns on the clock.
 """
 
+import multiprocessing
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
-from copy import deepcopy
-from typing import Any, Final, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from typing import Any, Final
 
 import click
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits, l1_loss, mse_loss
+from torch import Tensor
 
+from benchmarks.plain_step import CPU, Plain
 from benchmarks.processes import Reading
 from benchmarks.records import QUIET, Record, Records, chosen
 from models.config import Config
 from models.datasets.dataset import Dataset
-from models.networks.holding import held
-from models.training.batches import Batches, draw_prior, rng_for
+from models.training.batches import Batches
 from models.training.memory import keep_memory
 from models.training.step import Trainer
 from serving.load.words import Numbers, table
 
-CPU: Final = torch.device("cpu")
 PAIRINGS: Final = ("bigan", "aegan")
 CHANNELS: Final = {32: 1, 64: 3}
 BATCH: Final = 64
@@ -67,140 +67,79 @@ def config_of(pairing: str, size: int, width: int) -> Config:
     )
 
 
-_Network = TypeVar("_Network", bound=nn.Module)
-
-
-class Plain:
-    """The step as one would write it down first."""
-
-    def __init__(self, trainer: Trainer, *, freeze: bool) -> None:
-        """Its networks start with the weights of `trainer`'s."""
-        self.encoder = _in_rows(trainer.encoder)
-        self.generator = _in_rows(trainer.generator)
-        self.critics = _in_rows(trainer.critics)
-        self.freeze, self.config, self.step = freeze, trainer.config, 0
-        train = trainer.config.train
-        pair = [*self.encoder.parameters(), *self.generator.parameters()]
-        self.pair_optimiser = torch.optim.Adam(pair, lr=train.lr, betas=train.betas)
-        critics = self.critics.parameters()
-        self.critic_optimiser = torch.optim.Adam(critics, lr=train.critic_lr, betas=train.betas)
-        losses = {"bigan": (_bigan_critic, _bigan_pair), "aegan": (_aegan_critic, _aegan_pair)}
-        self.critic_loss, self.pair_loss = losses[trainer.config.model.pairing]
-
-    def update(self, batches: Batches) -> dict[str, Tensor]:
-        """One step; both totals."""
-        rng = rng_for(self.config.train.seed, "update", self.step, CPU)
-        x = batches.at(self.step).contiguous()
-        z = draw_prior(self.config.model, len(x), rng, CPU)
-        critic = self.critic_loss(self.encoder, self.generator, self.critics, x, z)
-        self.critic_optimiser.zero_grad()
-        critic.backward()
-        self.critic_optimiser.step()
-        if self.freeze:
-            with held(self.critics):
-                pair = self._pair(x, z)
-        else:
-            pair = self._pair(x, z)
-        self.step += 1
-        return {"critic/total": critic.detach(), "pair/total": pair.detach()}
-
-    def _pair(self, x: Tensor, z: Tensor) -> Tensor:
-        pair = self.pair_loss(self.encoder, self.generator, self.critics, x, z)
-        self.pair_optimiser.zero_grad()
-        pair.backward()
-        self.pair_optimiser.step()
-        return pair
-
-
-def _in_rows(network: _Network) -> _Network:
-    """A copy in NCHW, as networks are built."""
-    # torch's annotations lack memory_format
-    copy: _Network = deepcopy(network).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    return copy
-
-
-def _bce(scores: Tensor, target: float) -> Tensor:
-    return binary_cross_entropy_with_logits(scores, torch.full_like(scores, target))
-
-
-def _bigan_critic(e: nn.Module, g: nn.Module, d: nn.ModuleDict, x: Tensor, z: Tensor) -> Tensor:
-    with torch.no_grad():
-        code, sample = e(x), g(z)
-    return _bce(d["joint"](x, code), 1) + _bce(d["joint"](sample, z), 0)
-
-
-def _bigan_pair(e: nn.Module, g: nn.Module, d: nn.ModuleDict, x: Tensor, z: Tensor) -> Tensor:
-    code, sample = e(x), g(z)
-    return _bce(d["joint"](x, code), 0) + _bce(d["joint"](sample, z), 1)
-
-
-def _aegan_parts(
-    e: nn.Module, g: nn.Module, x: Tensor, z: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    code = e(x)
-    sample, again = g(torch.cat([z, code])).chunk(2)  # one batch, so that BatchNorm sees the same
-    return code, sample, again, e(sample)
-
-
-def _aegan_critic(e: nn.Module, g: nn.Module, d: nn.ModuleDict, x: Tensor, z: Tensor) -> Tensor:
-    with torch.no_grad():
-        code, sample, again, cycle = _aegan_parts(e, g, x, z)
-    image, latent = d["image"], d["latent"]
-    return (
-        _bce(image(x), 0.95) + (_bce(image(sample), 0.05) + _bce(image(again), 0.05)) / 2
-        + _bce(latent(z), 0.95) + (_bce(latent(code), 0.05) + _bce(latent(cycle), 0.05)) / 2
-    )  # fmt: skip
-
-
-def _aegan_pair(e: nn.Module, g: nn.Module, d: nn.ModuleDict, x: Tensor, z: Tensor) -> Tensor:
-    code, sample, again, cycle = _aegan_parts(e, g, x, z)
-    return (
-        _bce(d["image"](sample), 1) + _bce(d["image"](again), 1)
-        + _bce(d["latent"](code), 1) + _bce(d["latent"](cycle), 1)
-        + 10 * l1_loss(again, x) + 5 * mse_loss(cycle, z)
-    )  # fmt: skip
-
-
-def contenders(config: Config) -> tuple[dict[str, Callable[[], dict[str, Tensor]]], Batches]:
-    """The three steps from equal weights, by name."""
+def contender(kind: str, config: Config) -> Callable[[], dict[str, Tensor]]:
+    """One of the three steps; all begin with equal weights."""
     shape = config.model.image or (0, 0, 0)
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (8 * BATCH, *shape), np.uint8)
     batches = Batches(Dataset(images=images), batch=BATCH, seed=0, device=CPU)
     trainer = Trainer(config, CPU)
-    plain, frozen = Plain(trainer, freeze=False), Plain(trainer, freeze=True)
-    steps = {
-        "ours": lambda: trainer.update(batches),
-        "plain": lambda: plain.update(batches),
-        "plain, frozen": lambda: frozen.update(batches),
-    }
-    return steps, batches
+    plain = Plain(trainer, freeze=kind != "plain")
+    return lambda: (trainer if kind == "ours" else plain).update(batches)
 
 
-def checked(steps: dict[str, Callable[[], dict[str, Tensor]]]) -> float:
-    """The largest relative difference of a total over the first steps."""
-    worst = 0.0
-    for _ in range(CHECKED):
-        found = {name: step() for name, step in steps.items()}
-        for total in ("critic/total", "pair/total"):
-            ours, *others = (losses[total].item() for losses in found.values())
-            worst = max(worst, *(abs(other / ours - 1) for other in others))
-    return worst
+def first_totals(step: Callable[[], dict[str, Tensor]]) -> list[float]:
+    """The totals of the first steps."""
+    found = [step() for _ in range(CHECKED)]
+    return [one[total].item() for one in found for total in ("critic/total", "pair/total")]
 
 
-def timed(
-    steps: dict[str, Callable[[], dict[str, Tensor]]], *, rounds: int, seconds: float
-) -> dict[str, list[float]]:
-    """Images per second in each round, in which all take turns."""
-    found: dict[str, list[float]] = {name: [] for name in steps}
-    for _ in range(rounds):
-        for name, step in steps.items():
-            began, count = time.process_time(), 0
-            while not count or time.process_time() - began < seconds:
-                step()
-                count += 1
-            found[name].append(BATCH * count / (time.process_time() - began))
-    return found
+def apart(totals: Mapping[str, Sequence[float]]) -> float:
+    """The largest relative difference of a total from ours."""
+    pairs = [pair for other in totals.values() for pair in zip(totals["ours"], other, strict=True)]
+    return max(abs(other / ours - 1) for ours, other in pairs)
+
+
+def images_a_second(step: Callable[[], dict[str, Tensor]], seconds: float) -> float:
+    """By the processor time of this process."""
+    began, count = time.process_time(), 0
+    while not count or time.process_time() - began < seconds:
+        step()
+        count += 1
+    return BATCH * count / (time.process_time() - began)
+
+
+def _work(asked: Connection, kind: str, config: Config, threads: int) -> None:
+    """In a process of its own: the first totals, then so many seconds as often as asked."""
+    torch.set_num_threads(threads)
+    if kind == "ours":
+        keep_memory()
+    step = contender(kind, config)
+    asked.send(first_totals(step))
+    while seconds := asked.recv():
+        asked.send(images_a_second(step, seconds))
+
+
+@contextmanager
+def _working(config: Config, threads: int) -> Iterator[dict[str, Connection]]:
+    """A process for each contender, and how to ask it."""
+    context = multiprocessing.get_context("spawn")
+    asked, processes = {}, []
+    for kind in KINDS:
+        asked[kind], theirs = context.Pipe()
+        processes.append(context.Process(target=_work, args=(theirs, kind, config, threads)))
+        processes[-1].start()
+        theirs.close()  # whoever is asked and has died is an end of file
+    try:
+        yield asked
+    finally:
+        for process in processes:
+            process.terminate()
+            process.join()
+
+
+def compared(
+    config: Config, *, rounds: int, seconds: float, threads: int
+) -> tuple[float, dict[str, list[float]]]:
+    """How far totals are apart, and images per second in each round, in which all take turns."""
+    with _working(config, threads) as asked:
+        totals = {kind: each.recv() for kind, each in asked.items()}
+        found: dict[str, list[float]] = {kind: [] for kind in asked}
+        for _ in range(rounds):
+            for kind, each in asked.items():
+                each.send(seconds)
+                found[kind].append(each.recv())
+    return apart(totals), found
 
 
 def profiled(step: Callable[[], dict[str, Tensor]]) -> dict[str, float]:
@@ -235,28 +174,26 @@ def main(
 ) -> None:  # fmt: skip
     """Compare a step with a straightforward one; results go to benchmarks/results/train_step.jsonl.
 
-    On the clock is the processor time of this process: what others take does not count.
+    On the clock is the processor time of each process: what others take does not count.
     """
     how = {"rounds": rounds, "seconds": seconds, "threads": threads, "width": width}
     records = Records("train_step", run, quiet=quiet, how=how)
-    torch.set_num_threads(threads)
-    keep_memory()
     for pairing in chosen(only, PAIRINGS) if not only_table else ():
         for size in map(int, sizes):
             if records.has(pairing=pairing, size=size) and not profile:
                 continue
-            reading = Reading.now()
-            steps, _ = contenders(config_of(pairing, size, width))
-            apart = checked(steps)
+            config = config_of(pairing, size, width)
             if profile:
-                _print_profiles(pairing, size, steps)
+                torch.set_num_threads(threads)
+                _print_profiles(pairing, size, {kind: contender(kind, config) for kind in KINDS})
                 continue
-            found = timed(steps, rounds=rounds, seconds=seconds)
+            reading = Reading.now()
+            differ, found = compared(config, rounds=rounds, seconds=seconds, threads=threads)
             records.append(
-                pairing=pairing, size=size, apart=apart, images=found, torch=torch.__version__,
+                pairing=pairing, size=size, apart=differ, images=found, torch=torch.__version__,
                 others=reading.others(),
             )  # fmt: skip
-            print(f"{pairing} {size}: {ratios(found)}, apart {apart:.1e}", file=sys.stderr)
+            print(f"{pairing} {size}: {ratios(found)}, apart {differ:.1e}", file=sys.stderr)
     if not profile:
         print(records.told(printed, only_table=only_table, last=run is None))
 

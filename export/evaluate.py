@@ -32,7 +32,7 @@ from export.report import Report
 from export.runs import name_of
 from export.subjects import Subject
 from export.watching import Silent
-from export.work import Work
+from export.work import MAX_REFERENCE_NUMBERS, Work
 from models.datasets import Dataset
 from models.datasets.frames import Frames
 from models.metrics import classifier, coverage, pca, random_encoder
@@ -212,7 +212,11 @@ def _distances(work: Work, rebuilt: Images) -> Json:
 
 
 def neighbours(work: Work, train: Dataset, linear: pca.LinearPair) -> Json:
-    """1-NN class accuracy: references are training images, queries test images."""
+    """1-NN class accuracy: references are training images, queries test images.
+
+    By codes and, of runs, by what the layer before them sees, which Donahue et al.'s code measures
+    too; there unless it is so wide that as many references of it would not fit.
+    """
     references = work.references(train)
     queries = work.test.limited(MAX_QUERIES)
     figures: Json = {"references": len(references), "queries": len(queries)}
@@ -237,6 +241,9 @@ def neighbours(work: Work, train: Dataset, linear: pca.LinearPair) -> Json:
     known = references.limited(features.STATISTICS).images
     settled = random_encoder.with_fresh_statistics(fresh, known)
     measure("random_encoder", lambda x: random_encoder.features(settled, x))
+    for space in features.hidden(work):
+        if space.encode(queries.images[:1]).size * len(references) <= MAX_REFERENCE_NUMBERS:
+            measure(space.key, space.encode)
     return figures
 
 

@@ -39,7 +39,7 @@ def spaces(work: Work, given: Space | None) -> Iterator[Space]:
     """The spaces that there are for this subject and data, and the one that is `given`."""
     yield Space(key="pixels", name="raw pixels", encode=as_pixels)
     yield Space(key="codes", name="codes E(x)", encode=work.encode)
-    yield from _hidden(work)
+    yield from hidden(work)
     judge = work.judge
     if judge is not None:
         yield Space(
@@ -66,7 +66,7 @@ def as_pixels(images: Images) -> Floats:
     return images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
 
 
-def _hidden(work: Work) -> Iterator[Space]:
+def hidden(work: Work) -> Iterator[Space]:
     """E's last hidden layer, and that of an E with random weights; for runs only."""
     pair = work.subject.pair
     if pair is None:

@@ -152,50 +152,46 @@ def _nodes(
 ) -> tuple[list[onnx.NodeProto], dict[str, Array]]:
     """The nodes from `latents` and the terms `before` to the terms `after`, and their constants.
 
-    Which codes are near comes from |z|^2 - 2 z c + |c|^2, about the mean of the codes: one matrix
-    product for all M of them.  How near those few are is worked out again from the differences,
-    since float32 leaves nothing of a small distance in that sum.
+    Distances come from |z|^2 - 2 z c + |c|^2: one matrix product for all M codes.  In double
+    precision, since where many codes are nearly the same float32 leaves nothing of that sum, not
+    even which of them are near, and whitening magnifies what rounding left of small directions.
     """
-    size = codes.codes.shape[1]
-    centred = (codes.codes - codes.mean).astype(np.float32)
+    known = codes.codes.astype(np.float64)
     constants: dict[str, Array] = {
-        "codes_mean": codes.mean.astype(np.float32),
-        "codes_whitening": codes.whitening.astype(np.float32),
-        "codes_twice": np.ascontiguousarray(-2.0 * centred.T),
-        "codes_squared": np.square(centred.astype(np.float64)).sum(axis=1).astype(np.float32),
+        "codes_mean": codes.mean,
+        "codes_whitening": codes.whitening,
+        "codes_known": np.ascontiguousarray(codes.codes.T),
+        "codes_squared": np.square(known).sum(axis=1),
         "codes_last": np.array([1], np.int64),
         "codes_k": np.array([NEIGHBOURS], np.int64),
-        "codes_first": np.array([0], np.int64),
-        "codes_end": np.array([2], np.int64),
-        "codes_two": np.array(2.0, np.float32),
-        "codes_root": np.array(2.0 * np.sqrt(size), np.float32),
+        "codes_minus_two": np.array(-2.0),
+        "codes_root": np.array(np.sqrt(known.shape[1])),
         "codes_weights": weights[:, None].astype(np.float32),
     }
     node = helper.make_node
     nodes = [
-        node("Sub", [latents, "codes_mean"], ["codes_z"]),
+        node("Cast", [latents], ["codes_exact"], to=TensorProto.DOUBLE),
+        node("Sub", ["codes_exact", "codes_mean"], ["codes_z"]),
         node("MatMul", ["codes_z", "codes_whitening"], ["codes_white"]),
         node("Mul", ["codes_white", "codes_white"], ["codes_white_2"]),
         node("ReduceMean", ["codes_white_2", "codes_last"], ["codes_deviation"], keepdims=1),
-        node("ReduceSumSquare", ["codes_z", "codes_last"], ["codes_z_squared"], keepdims=1),
-        node("MatMul", ["codes_z", "codes_twice"], ["codes_product"]),
-        node("Add", ["codes_product", "codes_squared"], ["codes_partly"]),
+        node("Cast", ["codes_known"], ["codes_exactly_known"], to=TensorProto.DOUBLE),
+        node("ReduceSumSquare", ["codes_exact", "codes_last"], ["codes_z_squared"], keepdims=1),
+        node("MatMul", ["codes_exact", "codes_exactly_known"], ["codes_product"]),
+        node("Mul", ["codes_product", "codes_minus_two"], ["codes_crossed"]),
+        node("Add", ["codes_crossed", "codes_squared"], ["codes_partly"]),
         node("Add", ["codes_partly", "codes_z_squared"], ["codes_gaps"]),
         node("TopK", ["codes_gaps", "codes_k"], ["codes_near", "codes_which"], largest=0),
-        # [Z, N, K]: twice z less twice each of the nearest
-        node("Gather", ["codes_twice", "codes_which"], ["codes_nearest"], axis=1),
-        node("Transpose", ["codes_z"], ["codes_z_across"], perm=[1, 0]),
-        node("Unsqueeze", ["codes_z_across", "codes_end"], ["codes_z_of_each"]),
-        node("Mul", ["codes_z_of_each", "codes_two"], ["codes_z_twice"]),
-        node("Add", ["codes_z_twice", "codes_nearest"], ["codes_apart"]),
-        node("ReduceSumSquare", ["codes_apart", "codes_first"], ["codes_near_squared"], keepdims=0),
+        node("Relu", ["codes_near"], ["codes_near_squared"]),  # rounding may leave -1e-16
         node("Sqrt", ["codes_near_squared"], ["codes_distances"]),
         node("ReduceMean", ["codes_distances", "codes_last"], ["codes_distance"], keepdims=1),
         node("Div", ["codes_distance", "codes_root"], ["codes_knn"]),
+        node("Concat", ["codes_deviation", "codes_knn"], ["codes_both"], axis=1),
+        node("Cast", ["codes_both"], ["codes_own"], to=TensorProto.FLOAT),
     ]
     return [
         *nodes,
-        node("Concat", [before, "codes_deviation", "codes_knn"], ["codes_terms"], axis=1),
+        node("Concat", [before, "codes_own"], ["codes_terms"], axis=1),
         node("MatMul", ["codes_terms", "codes_weights"], ["codes_combined"]),
         node("Concat", ["codes_terms", "codes_combined"], [after], axis=1),
     ], constants

@@ -78,6 +78,8 @@ def _neighbours(found: Json) -> Section:
         "pixels": "raw pixels",
         "pca": f"PCA-{found['pca_size']}",
         "random_encoder": "E with random weights",
+        "hidden": "E's last hidden layer",
+        "random_hidden": "that of E with random weights",
     }
     rows: list[Row] = [(name, f"{found[key]:.4f}") for key, name in names.items() if key in found]
     title = "1-NN class accuracy, {queries:,} test images among {references:,} training images"

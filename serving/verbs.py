@@ -47,6 +47,7 @@ _FIRST: Final[Mapping[str, str]] = MappingProxyType(
 )
 # Answers of these have one item for each that was given; the others make theirs from codes.
 ITEM_BY_ITEM: Final = ("encode", "decode", "reconstruct", "score")
+LABELLED: Final = "scores without labels calibrated the model: those with one can only be ranked"
 
 
 def first_graph(verb: str) -> str:
@@ -92,13 +93,19 @@ async def reconstruct(
 
 
 async def score(
-    runner: Runner, manifest: Manifest, items: Array | Frames, *, by: str | None, fpr: float
+    runner: Runner,
+    manifest: Manifest,
+    items: Array | Frames,
+    *,
+    by: str | None,
+    fpr: float,
+    labelled: bool = False,
 ) -> Scored:
     """How abnormal each image is by the term `by` (None: the bundle's default).
 
     `fpr` is the share of normal images that may be flagged; without calibration in the bundle
     nothing is flagged and there are no p-values; neither where it was calibrated on images that
-    were cut otherwise.
+    were cut otherwise, nor where the runner tells labels (`labelled`), which calibration does not.
     """
     by = by or manifest.score.default
     column = manifest.score.terms.index(by)
@@ -106,7 +113,8 @@ async def score(
 
     def judged(terms: Floats) -> scoring.Verdict:
         known, otherwise = manifest.score.calibration.get(by), scoring.NOT_CALIBRATED
-        if known is not None and (why := cut_otherwise(tiled, manifest.score.tiles)):
+        why = LABELLED if labelled else cut_otherwise(tiled, manifest.score.tiles)
+        if known is not None and why:
             known, otherwise = None, why
         return scoring.decide(terms[:, column], known, fpr=fpr, otherwise=otherwise)
 
@@ -192,8 +200,8 @@ async def complete(
     rows, own = prepared.rows[start:stop], prepared.values
     label = labels.part(prepared.label, start, stop)
     if isinstance(rows, Frames):
-        of_tiles = labels.repeated(label, rows.counts)
-        return await score(labels.telling(runner, of_tiles), prepared.manifest, rows, **own)
+        runner = labels.telling(runner, labels.repeated(label, rows.counts))
+        return await score(runner, prepared.manifest, rows, **own, labelled=label is not None)
     runner = labels.telling(runner, label)
     match prepared.verb:
         case "encode":
@@ -203,7 +211,7 @@ async def complete(
         case "reconstruct":
             return await reconstruct(runner, prepared.manifest, rows, **own)
         case "score":
-            return await score(runner, prepared.manifest, rows, **own)
+            return await score(runner, prepared.manifest, rows, **own, labelled=label is not None)
         case _:
             return await _made(runner, prepared, start, stop)
 

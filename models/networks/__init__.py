@@ -9,7 +9,7 @@ from torch import nn
 
 from models.config import ModelConfig
 from models.errors import BadConfig, UnknownName
-from models.networks import aegan, dcgan, dense, mlp, resnet
+from models.networks import aegan, dcgan, dense, flat, mlp, resnet
 from models.networks.autoencoder import PairAutoencoder
 from models.networks.blocks import Features, spectrally_normalised
 from models.networks.gaussian import PARTS, GaussianEncoder
@@ -103,6 +103,15 @@ def _of_images(
     )
 
 
+def _of_units(encoder: type[nn.Module], generator: type[nn.Module]) -> Family:
+    """A family of images whose `width` counts units and not channels."""
+    return replace(
+        _of_images(encoder, generator, dense.ImageFeatures, _units),
+        decoder=lambda m: dense.Generator(image=_image(m), width=m.width, latent=m.latent),
+        joint_width=lambda m: (m.width, m.width),
+    )
+
+
 def _mlp_generator(model: ModelConfig) -> nn.Module:
     if model.upsampling != "transposed":
         raise BadConfig(f"network mlp has no pixels to double: {_LEAVE_OUT}")
@@ -121,11 +130,8 @@ FAMILIES: Final[Mapping[str, Family]] = MappingProxyType(
         "resnet": _of_images(
             resnet.Encoder, resnet.Generator, resnet.ImageFeatures, _code_features
         ),
-        "dense": replace(
-            _of_images(dense.Encoder, dense.Generator, dense.ImageFeatures, _units),
-            decoder=lambda m: dense.Generator(image=_image(m), width=m.width, latent=m.latent),
-            joint_width=lambda m: (m.width, m.width),
-        ),
+        "dense": _of_units(dense.Encoder, dense.Generator),
+        "flat": _of_units(flat.Encoder, flat.Generator),
         "aegan": _of_images(aegan.Encoder, aegan.Generator, aegan.ImageFeatures, _dense_features),
         "mlp": Family(
             encoder=lambda m: mlp.Encoder(

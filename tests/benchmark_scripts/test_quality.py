@@ -1,6 +1,7 @@
 """The benchmark of quality: figures by hand, cases that do not leak, tables of what there is."""
 
 import gzip
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,17 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from benchmarks import quality, quality_sources, quality_tables
+from benchmarks import (
+    quality,
+    quality_compared,
+    quality_neighbours,
+    quality_sources,
+    quality_tables,
+)
 from benchmarks.quality_methods import METHODS, _aggregated
 from benchmarks.quality_sources import Case, Sides
 from benchmarks.records import Records
+from models.config import Config
 from models.datasets.dataset import fingerprints
 from models.metrics.ssim import ssim
 
@@ -40,6 +48,11 @@ def test_figures_by_hand() -> None:
     assert found["f1_calibrated"] == pytest.approx(4 / 5)
     assert found["fpr_calibrated"] == 0.25
     assert quality.told_apart(scores, given, None)["f1_calibrated"] == 0
+    both = quality_tables._precision_and_recall(found)
+    assert both["precision_calibrated"] == pytest.approx(2 / 3)
+    assert both["recall_calibrated"] == pytest.approx(1)
+    nothing = quality_tables._precision_and_recall(quality.told_apart(scores, given, None))
+    assert nothing == {"precision_calibrated": 0, "recall_calibrated": 0}
 
 
 @pytest.fixture
@@ -80,6 +93,17 @@ def test_baselines_see_what_is_far(case: Case, method: str) -> None:
     assert found["distinct"]["normal"] + found["distinct"]["abnormal"] == case.test.fresh.sum()
 
 
+def test_every_aggregator_is_measured_with_the_components_that_validation_prefers() -> None:
+    given = sides(np.zeros((4, 1)), [False, False, True, True], [3, 1, 1, 1])
+    low, high = np.array([1.0, 4.0, 3.0, 5.0]), np.array([1.0, 2.0, 3.0, 5.0])
+    scores = {"l1 of 1": low, "l1 of 2": high, "l2": low, "cycle": high}
+    known = {"l1 of 1": 0.9, "l1 of 2": 0.8, "l2": 0.5, "cycle": 1.0}
+    found = quality._by_aggregator(scores, known, given)
+    assert found == {"l1": {"auroc": 7 / 8, "f1": 0.5}, "l2": {"auroc": 7 / 8, "f1": 0.5}}
+    known["l1 of 2"] = 0.95
+    assert quality._by_aggregator(scores, known, given)["l1"] == {"auroc": 1, "f1": 1}
+
+
 def test_what_is_there_is_not_measured_again(
     case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -109,14 +133,19 @@ def test_what_is_there_is_not_measured_again(
     assert "0.9000" in done.output
 
 
+def record(method: str, part: int, auroc: float, f1: float, **more: Any) -> dict[str, Any]:
+    told = {"auroc": auroc, "f1": f1, "f1_calibrated": 0.5, "fpr_calibrated": 0.05,
+            "average_precision": 0.6, "normal": 10 + 2 * part, "abnormal": 2}  # fmt: skip
+    return {"set": "MNIST", "part": f"class {part}", "method": method, "test": told, "how": {},
+            "trained": method == "aae", "term": "l2s", "valid_auroc": 0.5, "date": "d",
+            "device": "x", "run": "r", "commit": "c", **more}  # fmt: skip
+
+
 def test_pairs_are_held_against_pca_in_words_and_by_class() -> None:
     reached = {"PCA": (0.9, 0.8), "aae": (0.95, 0.75)}
-    records: list[dict[str, Any]] = [
-        {"set": "MNIST", "part": f"class {i}", "method": method, "trained": method == "aae",
-         "term": "l2s", "valid_auroc": 0.5, "date": "d", "device": "x", "run": "r", "commit": "c",
-         "how": {}, "test": {"auroc": auroc[i], "f1": 0.7 + i / 10, "f1_calibrated": 0.5,
-         "fpr_calibrated": 0.05, "average_precision": 0.6, "normal": 10 + 2 * i, "abnormal": 2}}
-        for method, auroc in reached.items() for i in range(2)
+    records = [
+        record(method, i, auroc[i], 0.7 + i / 10) for method, auroc in reached.items()
+        for i in range(2)
     ]  # fmt: skip
     text = quality_tables.document(records, [])
     assert "| normal class | 0 | 1 |" in text
@@ -128,6 +157,70 @@ def test_pairs_are_held_against_pca_in_words_and_by_class() -> None:
     assert "AUROC 0.7750, worse than PCA's 0.8500, better in 1 of 2" in quality_tables.document(
         records, []
     )
+
+
+def test_targets_say_who_is_better_than_every_pair() -> None:
+    rows = [record("PCA", 0, 0.5, 0.9), record("aae", 0, 0.5, 0.95), record("1-NN", 0, 0.5, 0.99)]
+    kdd = [one | {"set": "KDDCup99", "distinct": one["test"]} for one in rows]
+    said = list(quality_compared.targets(kdd))
+    assert said == [
+        "KDDCup99, distinct rows, F1 at least 0.960: missed by aae, 0.9500; PCA 0.9000, "
+        "1-NN 0.9900. **1-NN better than every pair.**"
+    ]
+    for one in kdd:
+        one["distinct"] = one["test"] | {"f1": one["test"]["f1"] - (one["method"] == "1-NN") + 0.01}
+    assert "reached by aae, 0.9600" in next(quality_compared.targets(kdd))
+    assert "better than every" not in next(quality_compared.targets(kdd))
+    *_, told = quality_compared.against(kdd)
+    words = "KDDCup99, distinct rows, aae: AUROC 0.5000, equal to 1-NN's 0.5000; F1 0.9600, better"
+    assert words in told
+
+
+def test_the_same_score_of_both_in_every_part_that_has_it() -> None:
+    by = {"l2s": {"auroc": 0.6, "f1": 0.5}, "ssim": {"auroc": 0.7, "f1": 0.5}}
+    records = [
+        record("PCA", 0, 0.9, 0.9, by=by), record("PCA", 1, 0.9, 0.9, by=by),
+        record("aae", 0, 0.8, 0.6, term="ssim"),  # of before there were figures by aggregator
+        record("aae", 1, 0.8, 0.6, term="cycle", by={"l2s": {"auroc": 0.5, "f1": 0.7}}),
+    ]  # fmt: skip
+    assert quality_compared.same_aggregator(records)[1:] == [
+        ["MNIST, aae", "l2s", "1 of 2", "0.5000", "0.6000", "0", "0.7000", "0.5000"],
+        ["MNIST, aae", "ssim", "1 of 2", "0.8000", "0.7000", "1", "0.6000", "0.5000"],
+    ]
+
+
+def test_neighbours_are_measured_of_a_run_that_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    config = Config.read(
+        quality_neighbours.CONFIG,
+        [
+            "model.image=[8,8,1]",
+            "model.width=16",
+            "train.steps=2",
+            "train.batch=32",
+            "data.holdout=0.2",
+        ],
+    )
+    out = tmp_path / "permutation"
+    for steps in (2, 5):
+        again = config.changed([f"train.steps={steps}"])
+        run = quality_neighbours.train(again, Path("digits"), out)
+    commands = json.loads((out / "config.json").read_text())["found"]["commands"]
+    assert commands == [
+        "python -m benchmarks.quality", "python -m benchmarks.quality  # from step 2",
+    ]  # fmt: skip
+    found = quality_neighbours.figures(out, Path("digits"), seconds=run.seconds)
+    assert (found["steps"], found["epochs"]) == (5, 0.1)
+    known = record("", 0, 0, 0) | {"set": quality_neighbours.NAME} | found
+    text = quality_tables.document([record("PCA", 0, 0.9, 0.9), known], [])
+    for key in ("hidden", "random_hidden", "pixels", "encoder"):
+        assert f"| {100 * found['one_nn'][key]:.2f} |" in text
+    assert "5 steps of 32 images, 0.1 epochs, 0.0% of the paper's" in text
+    assert f"{100 * found['one_nn']['pca']:.2f}" in quality_tables.tables([known])
+    known["one_nn"] |= {"hidden": 0.5, "random_hidden": 0.6, "pixels": 0.4, "pca": 0.5}
+    text = next(quality_neighbours.section([known]))
+    first, *rest = text.partition("Here E's last hidden layer is ")[2].partition(".")[0].split(", ")
+    assert first == "no better than the last hidden layer with random weights"
+    assert rest == ["better than raw pixels and no better than PCA-50"]
 
 
 def test_pca_has_the_aggregators_of_the_score_graph() -> None:

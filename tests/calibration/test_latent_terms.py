@@ -9,16 +9,21 @@ import pytest
 from click.testing import CliRunner, Result
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime import InferenceSession
+from scipy.spatial.distance import cdist
 from sklearn.covariance import LedoitWolf
 from sklearn.neighbors import NearestNeighbors
 
 from bars import bars
 from biject import main
-from export import calibration, latent_terms
+from export import bundle_writer, calibration, latent_terms
+from export.destination import destination
 from export.latent_terms import Codes
+from export.watching import Silent
+from models.datasets import Dataset
 from oracle import make_oracle
 from serving.bundle import read
 from serving.engine import Engine
+from small_pairs import vector_pair
 
 IMAGE_TERMS = ["l1", "l2", "l2s", "peak", "blob", "cycle", "ssim", "prior"]
 CODE_TERMS = ["mahalanobis", "knn", "combined"]
@@ -198,3 +203,32 @@ def test_neighbours_that_nearly_touch_are_as_near_as_they_are() -> None:
     wanted = codes.terms(z)
     assert wanted[:, 1].max() < 3e-4
     np.testing.assert_allclose(terms[:, 2], wanted[:, 1], rtol=0.02)
+
+
+def near_rows(count: int, seed: int) -> np.ndarray:
+    """Like a table of connections: most are nearly the same, a few lie elsewhere."""
+    rng = np.random.default_rng(seed)
+    rows = 30 + 1e-4 * rng.standard_normal((count, 6))
+    few = slice(0, count // 50)
+    rows[few] += rng.standard_normal((len(rows[few]), 6)) * 1e-3
+    return rows.astype(np.float32)
+
+
+def test_codes_that_are_nearly_the_same_are_told_apart(tmp_path: Path) -> None:
+    rows = near_rows(900, seed=1)
+    out = destination(tmp_path / "near" / "1")
+    normal = calibration.Normal(images=Dataset(images=rows), source="near", hashes=None)
+    bundle_writer.write(
+        vector_pair(6, latent=4), out, preprocess={}, facts={},
+        calibrate=lambda at, said: calibration.calibrate(at, said, normal=normal, watch=Silent()),
+    )  # fmt: skip
+    codes, _ = answers(out.path, rows)
+    order = np.random.Generator(np.random.Philox(key=0)).permutation(900)
+    kept, judged = codes[np.sort(order[:300])], np.sort(order[300:])
+    _, terms = answers(out.path, rows[judged])
+    wanted = np.sort(cdist(codes[judged], kept), axis=1)[:, :5].mean(axis=1) / 2
+    manifest = read(out.path).manifest
+    knn = terms[:, manifest.score.terms.index("knn")]
+    assert np.abs(codes).max() > 1
+    assert wanted.max() < 1e-2
+    assert np.abs(knn - wanted).max() < 0.01 * wanted.std()

@@ -9,12 +9,14 @@ import torch
 from scipy.stats import mannwhitneyu
 
 from bars import config, make_run, write_data
-from export import parts
+from export import features, parts
 from export.errors import BadData
 from export.evaluate import Asked, evaluate
 from export.subjects import Subject, open_subject
 from export.watching import Silent
+from export.work import Work
 from models.errors import DataError
+from models.metrics.random_encoder import hidden_features
 from models.training.loop import Run, read_data
 from oracle import make_oracle, oracle_encode, oracle_reconstruct, oracle_score
 
@@ -115,6 +117,20 @@ def test_a_run_and_its_seeds(run: Path, folder: Path) -> None:
     other = evaluate(subject, Asked(data=str(folder / "parts.npz"), seed=1)).figures
     assert first["samples"]["shares"] != other["samples"]["shares"]
     assert 0.3 < first["one_nn"]["random_encoder"] <= 1
+    pair, data = subject.pair, arrays(folder, "parts.npz")
+    assert pair is not None
+    train, test = (
+        hidden_features(pair.encoder, data[key]) for key in ("train_images", "test_images")
+    )
+    assert train.shape[1] != subject.latent
+    assert first["one_nn"]["hidden"] == accuracy(train, test, data)
+    work = Work(
+        subject, parts.read(subject, str(folder / "parts.npz"), watch=Silent()), 0, Silent()
+    )
+    seen = {space.key: space.encode(data["test_images"]) for space in features.hidden(work)}
+    np.testing.assert_array_equal(seen["hidden"], test)
+    assert np.abs(seen["random_hidden"] - test).max() > 0.1
+    assert 0.3 < first["one_nn"]["random_hidden"] <= 1
 
 
 def test_the_data_of_training_is_known_by_its_hash(run: Path, folder: Path) -> None:

@@ -26,7 +26,7 @@ CODES: Final = np.random.default_rng(1).uniform(-1.5, 1, (5, 48)).astype(np.floa
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("told")
-    make_oracle(folder, name="told", classes=CLASSES)
+    make_oracle(folder, name="told", classes=CLASSES, calibration={"l1": [0.0] * 99})
     make_oracle(folder)
     with served(Settings(models=folder, default="told", threads=1)) as running:
         yield running
@@ -133,6 +133,26 @@ def test_scores_are_told_and_an_item_that_fails_keeps_its_place(client: httpx.Cl
     np.testing.assert_allclose([found[0], found[2]], wanted, atol=1e-5)
     scored = client.post(f"{PATH}/score", json={"images": uris, "labels": [0, 1, 2]}).json()
     assert len(scored["results"]) == 3
+
+
+def test_calibration_judges_scores_without_labels_alone(client: httpx.Client) -> None:
+    def scored(rows: npt.NDArray[Any], **query: Any) -> dict[str, Any]:
+        headers = {"Content-Type": "application/x-npy", "Accept": "application/json"}
+        sent: dict[str, Any] = {"content": rendering.npy(rows), "headers": headers}
+        found: dict[str, Any] = client.post(f"{PATH}/score", params=query, **sent).json()
+        return found
+
+    plain = scored(IMAGES)
+    assert [one["p_value"] for one in plain["results"]] == [0.01] * 5
+    assert "note" not in plain
+    frames = IMAGES[:4].reshape(2, 16, 8, 3)
+    told = [scored(IMAGES, label="cat"), scored(IMAGES, labels="cat,0,dog,2,1")]
+    for found in (*told, scored(frames, tile=8, label="dog")):
+        for one in found["results"]:
+            assert (one["p_value"], one["anomalous"]) == (None, None)
+        assert found["threshold"] is None
+        assert "without labels" in found["note"]
+        assert all(one["score"] > 0 for one in found["results"])
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,21 @@ def test_dense_sees_every_pixel_of_any_size_and_counts_units() -> None:
     assert rebuilt.x.shape == x.shape
 
 
+def test_flat_has_two_hidden_layers_the_second_with_batchnorm() -> None:
+    model = image_model((5, 7, 2), network="flat", width=8)
+    encoder, generator = networks.build_encoder(model), networks.build_generator(model)
+    for network, ends in ((encoder, (70, 6)), (generator, (6, 70))):
+        kinds = [m for m in network.modules() if isinstance(m, nn.Linear | nn.BatchNorm1d)]
+        assert [type(m) for m in kinds] == [nn.Linear, nn.Linear, nn.BatchNorm1d, nn.Linear]
+        sizes = [tuple(m.weight.shape) for m in kinds if isinstance(m, nn.Linear)]
+        assert sizes == [(8, ends[0]), (8, 8), (ends[1], 8)]
+    x = torch.rand(3, 2, 5, 7) * 2 - 1
+    fakes = generator(encoder(x) * 50)
+    assert fakes.shape == x.shape
+    assert fakes.abs().max() <= 1
+    assert networks.build_joint_critic(model)(x, encoder(x)).shape == (3,)
+
+
 @pytest.mark.parametrize(
     ("image", "why"),
     [
@@ -133,7 +148,7 @@ def test_a_generator_that_resizes_trains_and_is_saved_small(upsampling: str) -> 
     assert torch.equal(generator.eval()(z), other.eval()(z))
 
 
-@pytest.mark.parametrize("network", ["mlp", "resnet", "aegan", "dense"])
+@pytest.mark.parametrize("network", ["mlp", "resnet", "aegan", "dense", "flat"])
 def test_only_dcgan_resizes(network: str) -> None:
     shape: dict[str, Any] = {"vector": 2} if network == "mlp" else {"image": (32, 32, 1)}
     model = ModelConfig(network=network, upsampling="nearest", **shape)
@@ -212,7 +227,7 @@ def test_the_critic_of_codes_may_have_a_norm_of_its_own(
 
 
 def test_a_wrong_name_lists_the_known_ones() -> None:
-    with pytest.raises(UnknownName, match="dcgan, dense, mlp"):
+    with pytest.raises(UnknownName, match="dcgan, dense, flat, mlp"):
         networks.build_encoder(image_model((16, 16, 1), network="unet"))
 
 

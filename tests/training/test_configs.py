@@ -20,6 +20,7 @@ PLACES = {
     "magnetic": DATA / "magnetic-tile/magnetic_tile_half.zip",
     "emoji": DATA / "noto-emoji/noto_emoji_64.npz",
     "kddcup99": DATA / "tabular/kddcup.data_10_percent.gz",
+    "mnist-permutation": DATA / "mnist",
     "arrhythmia": DATA / "tabular/arrhythmia.data",
 }
 
