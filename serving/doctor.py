@@ -90,7 +90,8 @@ def advice(found: Mapping[str, Any]) -> Iterator[str]:
                "uninstall both, then install biject again")  # fmt: skip
     if found["gpus"] and found["cuda"] is not True:
         yield (f"there is a GPU, but {found['cuda']}: install CUDA and cuDNN with "
-               "pip install --constraint constraints.txt '.[gpu]' in the clone, and a driver for CUDA 13")  # fmt: skip
+               "pip install --constraint constraints.txt '.[gpu]' in the clone, and a driver for "
+               "CUDA 13")  # fmt: skip
     if found["gpus"] and found["torch"] == "cpu":
         yield "torch cannot use the GPU: install a torch built with CUDA to train on it"
     if not packages["torch"]:

@@ -29,7 +29,8 @@ def check(exporter: Exporter | None) -> None:
         found = None
     if found is None:
         raise BadSetting(
-            f"{VARIABLES['tracing']}={exporter} needs {_PACKAGE}: pip install --constraint constraints.txt '.[tracing]' in the clone"
+            f"{VARIABLES['tracing']}={exporter} needs {_PACKAGE}: in the clone, "
+            "pip install --constraint constraints.txt '.[tracing]'"
         )
 
 
