@@ -352,7 +352,7 @@ def test_what_an_extra_is_missing_for_is_said(
     )
     result = run("encode", oracle_bundle, photos, "--ray", "local", "--out", tmp_path / "z.parquet")
     assert result.exit_code == 2
-    assert "pip install 'biject[ray]'" in result.stderr
+    assert "'.[ray]'" in result.stderr
 
 
 def test_a_label_tells_a_conditional_model_the_class(
