@@ -154,7 +154,7 @@ def _of_the_pair(work: Work, asked: Asked) -> Json:
         return figures | {"reconstruction": differences(work)}
     figures["cycle"] = latent_figures.cycle(work)
     figures["reconstruction"] = reconstruction(work)
-    if len(data.classes) > 1 and work.train is not None and work.linear is not None:
+    if data.classes and work.train is not None and work.linear is not None:
         figures["one_nn"] = neighbours(work, work.train, work.linear)
         if work.judge is not None:
             figures["samples"] = samples_by_class(work, work.judge, work.train)
