@@ -18,9 +18,9 @@ COLUMNS: Final = {
 HEAD: Final = """\
 # Quality
 
-Written by `python -m benchmarks.quality --write` from `benchmarks/results/quality.jsonl`; a set or
-method without records has no row. Each pair was trained, exported with its critic, calibrated, and
-asked as a bundle, on the CPU. All are read the same way:
+Written by `python -m benchmarks.quality --write` from `quality.jsonl` and `inspection.jsonl` in
+`benchmarks/results`; a set or method without records has no row. Each pair was trained, exported
+with its critic, calibrated, and asked as a bundle, on the CPU. All are read the same way:
 
 - **Train** on normal items alone: no contamination. Columns, scaling, principal components, trees
   and neighbours are those of the training part.
