@@ -48,8 +48,8 @@ class Rooms(click.Group):
             if room not in NEEDS or (error.name or "").split(".")[0] in OWN:
                 raise
             raise click.UsageError(
-                f"biject {name} needs {error.name}: install the extra with "
-                f"pip install 'biject[{NEEDS[room]}]', or run scripts/install"
+                f"biject {name} needs {error.name}: run scripts/install, or in the clone "
+                f"pip install --constraint constraints.txt '.[{NEEDS[room]}]'"
             ) from error
         return command
 

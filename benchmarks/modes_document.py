@@ -1,7 +1,7 @@
 """docs/modes.md and its picture, from the records of benchmarks/modes.py."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -49,10 +49,12 @@ all samples within 10 and 3 sigma of any mode, the mean of the seeds; *error* th
 a real point to G(E(x)), their mean. Networks are those of `models/configs/ring.toml`, smaller and
 on smaller batches, and steps fewer, to fit the time there was.
 
-The short tables compare beginnings: 1,500 steps are few for 25 modes, 16 or a spiral, where most
-samples still lie between the modes, and low counts there say that training has not ended, not how
-it would. With the penalty `rwgan` is `wgan`, for the penalty stands in place of the clipping that
-tells them apart: their rows are the same. Where the penalty is not defined the reason stands below.
+The short tables compare beginnings: 1,500 steps are few for 25 modes, 16 or a spiral, and so are
+4,000; most samples still lie between the modes, and low counts there say that training has not
+ended, not how it would. Of a game that was trained for several numbers of steps, those rows stand
+here that have the most of them with and without the penalty. With the penalty `rwgan` is `wgan`,
+for the penalty stands in place of the clipping that tells them apart: their rows are the same.
+Where the penalty is not defined the reason stands below.
 """
 
 
@@ -69,7 +71,7 @@ def document(records: Sequence[Record]) -> str:
     if claim:
         parts.append("## The article's claim\n\n" + CLAIM + "\n" + _verdicts(claim))
         parts.append(_table(claim))
-    short = [one for one in records if one["steps"] < CLAIMED or one["density"] != "ring"]
+    short = longest(one for one in records if one["steps"] < CLAIMED or one["density"] != "ring")
     for density, title in TITLES.items():
         own = [one for one in short if one["density"] == density and one["pairing"] == "bigan"]
         if own:
@@ -78,6 +80,27 @@ def document(records: Sequence[Record]) -> str:
     if own:
         parts.append(f"## Other pairings, on the ring\n\n{_table(own)}")
     return "\n".join(parts)
+
+
+def longest(records: Iterable[Record]) -> list[Record]:
+    """Of each game on each density the records of the most steps that all its remedies have.
+
+    All of them where they have none in common; a remedy that is not defined counts for none.
+    """
+    games: dict[tuple[str, ...], list[Record]] = {}
+    for one in records:
+        games.setdefault((one["density"], one["pairing"], one["objective"]), []).append(one)
+    kept = []
+    for own in games.values():
+        trained = [one for one in own if "refused" not in one]
+        refused = {one["remedy"]: one for one in own if "refused" in one}
+        remedies = {one["remedy"] for one in trained}
+        every = [{one["steps"] for one in trained if one["remedy"] == name} for name in remedies]
+        shared = set.intersection(*every) if every else set()
+        most = max(shared, default=None)
+        kept += [one for one in trained if most in (None, one["steps"])]
+        kept += [one if most is None else {**one, "steps": most} for one in refused.values()]
+    return kept
 
 
 CLAIM: Final = """\
@@ -195,8 +218,9 @@ def draw(records: Sequence[Record], file: Path) -> None:
 
 
 def _shown_as_bars(records: Sequence[Record], density: str) -> list[Record]:
-    return [one for one in records if one["density"] == density and one["pairing"] == "bigan"
-            and one["steps"] < CLAIMED and "refused" not in one]  # fmt: skip
+    short = longest(one for one in records if one["steps"] < CLAIMED)
+    return [one for one in short if one["density"] == density and one["pairing"] == "bigan"
+            and "refused" not in one]  # fmt: skip
 
 
 def _scatter(axes: Axes, record: Record | None, title: str) -> None:

@@ -77,8 +77,13 @@ def normal_images(subject: Subject, data: str, *, force: bool = False, watch: Si
     kept = kept_codes(len(images))
     least = 1 / (len(images) - kept + 1)
     notes.append(
-        f"{len(images):,} normal images: nothing can be flagged at a rate below {least:.2g}"
-        + (f", the codes of {kept:,} being what others' are compared with" if kept else "")
+        f"{len(images):,} normal images: "
+        + (
+            f"{kept:,} lend their codes to mahalanobis and knn, {len(images) - kept:,} judge, so "
+            if kept
+            else ""
+        )
+        + f"{least:.2g} is the least rate at which anything can be flagged"
     )
     return Normal(images=images, source=source, hashes=hashes, notes=tuple(notes))
 
@@ -98,8 +103,9 @@ def normal_frames(
     kept = len(found.rows) // 3
     least = 1 / (len(found.rows) - kept + 1)
     notes.append(
-        f"{len(found.rows):,} normal frames: nothing can be flagged at a rate below {least:.2g}, "
-        f"the codes of {kept:,} being what others' are compared with"
+        f"{len(found.rows):,} normal frames: {kept:,} lend their codes to mahalanobis and knn, "
+        f"{len(found.rows) - kept:,} judge, so {least:.2g} is the least rate at which anything can "
+        "be flagged"
     )
     return replace(found, notes=tuple(notes))
 

@@ -15,6 +15,7 @@ from models.errors import DataError, NoGroups, UnknownName
 from models.training.loop import cut_of
 from serving.bundle import VectorSpec
 
+WANT_CLASSES: Final = "1-NN and the classes of samples are left out"
 HELD_OUT: Final = "what training held out"  # how a calibration's source calls it
 
 
@@ -30,10 +31,12 @@ class Parts:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes, where both parts have labels; else none."""
+        """Names of the classes, where both parts have labels, and that to learn from several; else
+        none.
+        """
         if self.train is None or self.train.labels is None or self.test.labels is None:
             return ()
-        return self.test.classes
+        return self.test.classes if len(np.unique(self.train.labels)) > 1 else ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,7 +80,9 @@ def read(
         return Parts(path=path, train=None, test=train.limited(limit), notes=tuple(notes))
     train, test = _numbered_alike(train.limited(limit), test.limited(limit))
     if train.labels is None or test.labels is None:
-        notes.append(f"{path} has no labels: 1-NN and the classes of samples are left out")
+        notes.append(f"{path} has no labels: {WANT_CLASSES}")
+    elif len(np.unique(train.labels)) == 1:
+        notes.append(f"all that can be learned from is of one class: {WANT_CLASSES}")
     return Parts(path=path, train=train, test=test, held_out=measures_held_out, notes=tuple(notes))
 
 

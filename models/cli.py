@@ -114,6 +114,8 @@ def _resumed(
         raise BadConfig("a run goes on with its own optimisers: another cannot read their state")
     run = _opened(out, _checked(config, workers), device, workers)
     run.resume(found, _command())
+    if not run.trainer.step and workers.leads:
+        click.echo(f"{out} was ended before its first checkpoint: it begins anew", err=True)
     return run
 
 

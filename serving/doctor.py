@@ -90,11 +90,15 @@ def advice(found: Mapping[str, Any]) -> Iterator[str]:
                "uninstall both, then install biject again")  # fmt: skip
     if found["gpus"] and found["cuda"] is not True:
         yield (f"there is a GPU, but {found['cuda']}: install CUDA and cuDNN with "
-               "pip install 'biject[gpu]', and a driver for CUDA 13")  # fmt: skip
+               "pip install --constraint constraints.txt '.[gpu]' in the clone, and a driver for "
+               "CUDA 13")  # fmt: skip
     if found["gpus"] and found["torch"] == "cpu":
         yield "torch cannot use the GPU: install a torch built with CUDA to train on it"
     if not packages["torch"]:
-        yield "train, evaluate and export need more: pip install 'biject[export]'"
+        yield (
+            "train, evaluate and export need more: scripts/install, or in the clone "
+            "pip install --constraint constraints.txt '.[export]'"
+        )
     if (free := found["memory"]) is not None and free < _ROOM:
         yield f"{free / 2**20:,.0f} MiB of memory are free: serve few models, with --max-models"
     if (files := system_["open_files"]) is not None and files < FILES:

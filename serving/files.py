@@ -45,7 +45,10 @@ def check_figures(out: Path) -> None:
     """Raises WrongOutput unless figures can be written to `out`."""
     _check_suffix(out, FIGURES)
     if out.suffix.lower() == ".parquet" and importlib.util.find_spec("pyarrow") is None:
-        raise WrongOutput("for .parquet install pyarrow: pip install 'biject[bulk]'")
+        raise WrongOutput(
+            "for .parquet install pyarrow: in the clone, "
+            "pip install --constraint constraints.txt '.[bulk]'"
+        )
 
 
 def check_pictures(out: Path) -> None:

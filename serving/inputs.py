@@ -7,6 +7,7 @@ import gzip
 import lzma
 import math
 import os
+import stat
 import struct
 import threading
 import zipfile
@@ -113,15 +114,18 @@ def read(one: Input, reading: Reading) -> Pixels | str:
     try:
         if one.member:
             return reading(_archive(one.file).read(one.member))
-        with open(one.file, "rb", buffering=0) as file:
-            _check_size(os.fstat(file.fileno()).st_size)
+        with open(one.file, "rb", buffering=0, opener=_at_once) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):  # a pipe, or a device: it may have no end
+                return "no regular file"
+            _check_size(status.st_size)
             return reading(file.readall())
     except OSError as error:
         return error.strerror or str(error)
     except ServingError as error:
         return error.detail
     except _UNREADABLE as error:
-        return str(error) or type(error).__name__
+        return str(next(iter(error.args), "")) or type(error).__name__
 
 
 class _Archive(Protocol):
@@ -230,30 +234,48 @@ def _archive(path: str) -> _Archive:
     return archive
 
 
-def _in_folder(folder: str) -> Iterator[Input]:
-    names: list[str] = []  # and no more than the names: there may be millions
-    folders: set[str] = set()
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.name.startswith("."):
-                    continue
-                if entry.is_dir(follow_symlinks=False):
-                    folders.add(entry.name)
-                    names.append(entry.name)
-                elif (_is_image(entry.name) or _is_idx_of_images(entry.name)) and entry.is_file():
-                    names.append(entry.name)
-    except OSError:
-        yield Input(folder)  # reading it will say why
-        return
-    for name in sorted(names):
+def _in_folder(top: str) -> Iterator[Input]:
+    entered: list[tuple[str, list[str], set[str]]] = [("", [top], {top})]
+    while entered:  # no recursion: folders may lie deeper than Python calls
+        folder, names, folders = entered[-1]
+        if not names:
+            entered.pop()
+            continue
+        name = names.pop()
         path = os.path.join(folder, name)
         if name in folders:
-            yield from _in_folder(path)
+            try:
+                entered.append((path, *_names_in(path)))
+            except OSError:
+                yield Input(path)  # reading it will say why
         elif _is_idx(name):
             yield from _in_rows(Path(path), _Idx)
         else:
             yield Input(path)
+
+
+def _names_in(folder: str) -> tuple[list[str], set[str]]:
+    """Images and folders in this, the first name last, and which of them are folders."""
+    names: list[str] = []  # and no more than the names: there may be millions
+    folders: set[str] = set()
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                folders.add(entry.name)
+                names.append(entry.name)
+            elif (_is_image(entry.name) or _is_idx_of_images(entry.name)) and _is_file(entry):
+                names.append(entry.name)
+    return sorted(names, reverse=True), folders
+
+
+def _is_file(entry: "os.DirEntry[str]") -> bool:
+    """Whether it is a file, or reading it will say why that cannot be told."""
+    try:
+        return entry.is_file()
+    except OSError:  # a link to itself
+        return True
 
 
 def _in_zip(path: Path) -> Iterator[Input]:
@@ -292,6 +314,11 @@ def _is_idx_of_images(name: str) -> bool:
 
 def _is_image(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in FOLDER_SUFFIXES
+
+
+def _at_once(path: str, flags: int) -> int:
+    """Open a file, and a pipe without waiting for somebody to write into it."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _check_size(size: int) -> None:

@@ -229,8 +229,12 @@ class _DirectRunner:
             [array[start : start + self._chunk] for array in inputs]
             for start in range(0, len(inputs[0]), self._chunk)
         ]
-        with ThreadPoolExecutor(self._engine.workers) as pool:
-            pieces = list(pool.map(lambda chunk: self._engine.run(graph, chunk), chunks))
+        workers = min(self._engine.workers, len(chunks))
+        if workers == 1:  # to begin a thread and to wait for it takes most of a millisecond
+            pieces = [self._engine.run(graph, chunk) for chunk in chunks]
+        else:
+            with ThreadPoolExecutor(workers) as pool:
+                pieces = list(pool.map(lambda chunk: self._engine.run(graph, chunk), chunks))
         return Answer(
             outputs=[joined(list(column)) for column in zip(*pieces, strict=True)],
             batch=len(chunks[0][0]),

@@ -188,7 +188,9 @@ def parse_data_uri(text: str) -> bytes:
     try:
         return binascii.a2b_base64("".join(payload.split()), strict_mode=True)
     except ValueError as error:
-        raise Unprocessable(f"neither a data URI nor base64: {error}") from error
+        raise Unprocessable(
+            f"an image is wanted, and this is neither a data URI nor base64: {error}"
+        ) from error
 
 
 def heat_map(heat: npt.NDArray[np.float32], full: float | None = None) -> Pixels:

@@ -218,7 +218,9 @@ def said() -> Iterator[None]:
 def check_bundle(path: Path) -> None:
     """Raises Wrong for a folder that is no bundle."""
     if not (path / MANIFEST).exists():
-        raise Wrong(f"{path} is no bundle: it has no {MANIFEST}")
+        below = sorted(each.parent for each in path.glob(f"*/{MANIFEST}"))
+        meant = f"; name one of those in it, like {below[-1]}" if below else ""
+        raise Wrong(f"{path} is no bundle: it has no {MANIFEST}{meant}")
 
 
 def _some(source: Source, paths: Sequence[Path]) -> Source:

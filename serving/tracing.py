@@ -29,7 +29,8 @@ def check(exporter: Exporter | None) -> None:
         found = None
     if found is None:
         raise BadSetting(
-            f"{VARIABLES['tracing']}={exporter} needs {_PACKAGE}: pip install 'biject[tracing]'"
+            f"{VARIABLES['tracing']}={exporter} needs {_PACKAGE}: in the clone, "
+            "pip install --constraint constraints.txt '.[tracing]'"
         )
 
 

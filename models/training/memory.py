@@ -12,7 +12,7 @@ def keep_memory() -> None:
     """Let this process keep the memory it frees, where its C library is glibc.
 
     Else a block above 32 MiB goes back to the system, which clears it page by page when the next
-    step asks for as much: a twentieth of a step of 64x64x3 images on a CPU.
+    step asks for as much: some hundredths of a step of 64x64x3 images on a CPU.
     """
     if sys.platform != "linux":
         return

@@ -1,5 +1,6 @@
 """A verb with `--out FILE.parquet`: from the command's arguments to the file, in sentences."""
 
+import contextlib
 import sys
 from collections.abc import Mapping
 from concurrent.futures.process import BrokenProcessPool
@@ -44,7 +45,13 @@ def run(
                 ledger.tidy()
                 click.echo(f"{out}: done already; remove it to begin anew")
                 return
-            _work(ledger, ray, verbose=verbose)
+            try:
+                _work(ledger, ray, verbose=verbose)
+            except OSError as error:
+                raise click.ClickException(
+                    f"{out}: {error.strerror or error}; what is done is kept: once that is "
+                    "mended, the same command goes on"
+                ) from error
 
 
 def _job(
@@ -92,7 +99,7 @@ def _work(ledger: Ledger, ray: str | None, *, verbose: bool) -> None:
         click.echo(f"going on: {ledger.total - left:,} images are done", err=True)
     progress = Progress(ledger.total, ledger.total - left)
     speeds = None
-    with Stop() as stop:
+    with Stop() as stop, contextlib.suppress(KeyboardInterrupt):
         if ray is not None:
             on_ray.work(ledger, ray, stop, progress)
         else:

@@ -11,10 +11,11 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, BinaryIO, Final, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -55,10 +56,11 @@ class Ledger:
 
     def __enter__(self) -> Self:
         if not self.complete:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            self._make_folder()
             self._take_lock()
             try:
-                self._open()
+                if not self.complete:  # nor was it done while this waited for its turn
+                    self._open()
             except BaseException:
                 self._leave_lock()
                 raise
@@ -74,7 +76,12 @@ class Ledger:
 
     def reopened(self) -> Self:
         """This, for another process to read inputs and write parts; without the lock."""
-        self._inputs = pq.ParquetFile(self.folder / _INPUTS)
+        try:
+            self._inputs = pq.ParquetFile(self.folder / _INPUTS)
+        except (OSError, pa.ArrowInvalid) as error:
+            raise WrongOutput(
+                f"{self.folder} has lost its list of images: remove it to begin anew"
+            ) from error
         return self
 
     @property
@@ -147,19 +154,28 @@ class Ledger:
         run = self.folder / _RUN
         identity = self.job.identity()
         if run.exists():
-            _compare(f"{self.folder}", json.loads(run.read_bytes()), identity)
+            _compare(f"{self.folder}", _identity_in(run.read_bytes()), identity)
         else:
-            if strays := [p.name for p in self.folder.iterdir() if not _is_ours(p.name)]:
-                raise WrongOutput(f"{self.folder} is in the way: it holds {min(strays)}")
             try:
                 _write_whole(self.folder / _INPUTS, _listing(self.job), _LIST)
-            except (InputError, OSError):  # nothing is kept of a run that did not begin
+            except InputError:  # nothing is kept of a run that did not begin
                 self.tidy()
                 raise
-            temporary = run.with_name(f".{_RUN}.tmp")
-            temporary.write_text(json.dumps(identity, indent=1) + "\n", encoding="utf-8")
-            temporary.replace(run)
+            except OSError as error:
+                self.tidy()
+                raise WrongOutput(f"{self.folder}: {error.strerror or error}") from error
+            with _replaced(run) as file:
+                file.write(json.dumps(identity, indent=1).encode() + b"\n")
         self.reopened()
+
+    def _make_folder(self) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise WrongOutput(f"{self.folder} cannot be made: {error.strerror}") from error
+        strays = [path.name for path in self.folder.iterdir() if not _is_ours(path.name)]
+        if strays and not (self.folder / _RUN).exists():
+            raise WrongOutput(f"{self.folder} is in the way: it holds {min(strays)}")
 
     def _take_lock(self) -> None:
         self._lock = os.open(self.folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
@@ -200,13 +216,22 @@ def _listing(job: Job) -> Iterator[pa.Table]:
 
 
 def _write_whole(out: Path, groups: Any, form: pa.Schema) -> None:
-    """Write the tables as row groups under a temporary name and rename the file, safely on disk."""
+    """Write the tables as row groups."""
+    with (
+        _replaced(out) as file,
+        pq.ParquetWriter(file, form, compression="zstd", use_dictionary=False) as writer,
+    ):
+        for group in groups:
+            writer.write_table(group, row_group_size=max(1, group.num_rows))
+
+
+@contextmanager
+def _replaced(out: Path) -> Iterator[BinaryIO]:
+    """A file under a temporary name, which is renamed when it is whole, safely on disk."""
     temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
-            with pq.ParquetWriter(file, form, compression="zstd", use_dictionary=False) as writer:
-                for group in groups:
-                    writer.write_table(group, row_group_size=max(1, group.num_rows))
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(out)
@@ -217,11 +242,18 @@ def _write_whole(out: Path, groups: Any, form: pa.Schema) -> None:
 def _identity_of(out: Path) -> Mapping[str, str]:
     """The job that an answer is of; nothing for a file that is none of ours."""
     try:
-        kept = (pq.read_schema(out).metadata or {}).get(_KEY, b"{}")
+        return _identity_in((pq.read_schema(out).metadata or {}).get(_KEY, b""))
     except (OSError, pa.ArrowInvalid):
         return {}
-    found: Mapping[str, str] = json.loads(kept)
-    return found
+
+
+def _identity_in(kept: bytes) -> Mapping[str, str]:
+    """What was kept of a job; nothing where that is damaged."""
+    try:
+        found = json.loads(kept)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _compare(place: str, found: Mapping[str, str], wanted: Mapping[str, str]) -> None:

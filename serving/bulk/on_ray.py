@@ -31,7 +31,9 @@ Row = dict[str, Any]
 def check(*, verbose: bool) -> None:
     """Raises WrongOutput where Ray cannot be asked."""
     if importlib.util.find_spec("ray") is None:
-        raise WrongOutput("for --ray install Ray: pip install 'biject[ray]'")
+        raise WrongOutput(
+            "for --ray install Ray: in the clone, pip install --constraint constraints.txt '.[ray]'"
+        )
     if verbose:
         raise WrongOutput("--verbose compares with one machine: leave out --ray")
 

@@ -8,6 +8,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import count, islice
 from typing import Any, Final, NamedTuple
 
@@ -22,10 +23,10 @@ from serving.images import ImageSpec, Pixels
 from serving.inputs import Input, fitted, read
 from serving.local import LocalPair, open_bundle
 
-_BLOCK_BYTES: Final = 2**21  # pixels that go from process to process at once
+_BLOCK_BYTES: Final = 2**22  # pixels that go from process to process at once
 _BLOCK_ROWS: Final = 256
 _CALLERS_OF_A_GPU: Final = 2  # while one computes the other has its answer taken apart
-_AHEAD: Final = 4  # blocks in work for each process and thread
+_AHEAD: Final = 2  # blocks in work for each process and thread
 
 _shared: Pixels  # in a decoding process: the places that its images go to
 
@@ -149,7 +150,8 @@ class Pipeline:
     def _decoding(self, inputs: Sequence[Input]) -> Callable[[], Decoded]:
         """Begin to decode these, in the place of those decoded longest ago; waits for the end."""
         place = next(self._next) % self._ahead
-        errors = self._decoders.submit(_decode, inputs, self._job.spec, place)
+        with _deaf():  # a process may begin here
+            errors = self._decoders.submit(_decode, inputs, self._job.spec, place)
 
         def wait() -> Decoded:
             found = errors.result()
@@ -169,6 +171,19 @@ def _cut(inputs: Sequence[Input], pipeline: Pipeline) -> Iterator[Sequence[Input
 def _places(memory: Any, rows: int, spec: ImageSpec) -> Pixels:
     """Memory that processes share as places for blocks, [places, rows, H, W, C]."""
     return np.frombuffer(memory, np.uint8).reshape(-1, rows, *spec.shape)
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """A process that begins in this hears no Ctrl-C, before it can say so itself."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _begin_decoding(memory: Any, rows: int, spec: ImageSpec) -> None:

@@ -1,4 +1,7 @@
-"""Ctrl-C, or a polite kill: once to stop when the part in work is done, twice to stop at once."""
+"""Ctrl-C, or a polite kill: once to stop when the part in work is done, twice to stop at once.
+
+The first is asked for, the second is a KeyboardInterrupt, whichever signal it was.
+"""
 
 import signal
 from types import FrameType, TracebackType
@@ -26,17 +29,14 @@ class Stop:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._restore()
+        for one, handler in self._before.items():
+            signal.signal(one, handler)
 
     def __call__(self) -> bool:
         return self.signal != 0
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
         self.signal = number
-        self._restore()
+        for one in self._before:
+            signal.signal(one, signal.default_int_handler)
         click.echo("\nfinishing the part in work; once more stops at once", err=True)
-
-    def _restore(self) -> None:
-        for one, handler in self._before.items():
-            signal.signal(one, handler)
-        self._before = {}

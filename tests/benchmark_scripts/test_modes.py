@@ -170,6 +170,22 @@ def test_the_verdict_on_the_claim_is_what_the_seeds_say(
     assert f"Claim: pairwise: {words}." in text
 
 
+def test_what_was_trained_for_longer_stands_with_and_without_the_penalty() -> None:
+    def one(remedy: str, steps: int, objective: str = "gan", **more: Any) -> dict[str, Any]:
+        own = {"density": "grid", "pairing": "bigan", "objective": objective}
+        return {**own, "remedy": remedy, "steps": steps, **more}
+
+    both = [one("none", 1500), one("pairwise", 1500), one("none", 4000)]
+    assert modes_document.longest(both) == both[:2]  # 4,000 with the penalty are not there yet
+    both.append(one("pairwise", 4000))
+    assert modes_document.longest(both) == both[2:]
+    alone = [one("none", 1500, "ebgan"), one("pairwise", 1500, "ebgan", refused="no")]
+    longer = one("none", 4000, "ebgan")
+    assert modes_document.longest([*alone, longer]) == [longer, {**alone[1], "steps": 4000}]
+    apart = [one("none", 1500), one("pairwise", 4000)]
+    assert modes_document.longest(apart) == apart
+
+
 def test_the_page_is_what_the_records_say() -> None:
     written = modes_document.DOCUMENT.read_text(encoding="utf-8")
     records = Records("modes").last()

@@ -1,9 +1,13 @@
 """What lands in a Parquet file: the answers that HTTP gives, and a reason where there is none."""
 
 import base64
+import errno
 import gzip
 import io
 import json
+import os
+import re
+import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +26,8 @@ from oracle import TERMS, make_oracle, oracle_encode, oracle_reconstruct, oracle
 from poison import make_poisonous, poisoned
 from server_process import running
 from serving import cli
+from serving.bulk import limits
+from serving.inputs import listed
 from serving.local import open_bundle
 
 IMAGES = pictures(6)
@@ -213,6 +219,72 @@ def test_a_name_that_is_no_text_is_escaped(oracle_bundle: Path, tmp_path: Path) 
     assert row["error"] is None
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes in folders here")
+def test_a_link_to_itself_and_a_pipe_are_named_and_spoil_no_other(
+    oracle_bundle: Path, photos: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    (folder / "b.png").write_bytes((photos / "a.png").read_bytes())
+    (folder / "a.png").symlink_to(folder / "a.png")
+    (folder / "up").symlink_to(folder)  # for ever, for who follows it
+    os.mkfifo(folder / "pipe.png")  # nobody will write into it
+    given = (folder, folder / "pipe.png", tmp_path / "z.parquet")
+    found = {Path(row["path"]).name: row["error"] for row in rows("encode", oracle_bundle, *given)}
+    assert found == {
+        "a.png": os.strerror(errno.ELOOP),
+        "b.png": None,
+        "pipe.png": "no regular file",
+    }
+
+
+def test_folders_may_lie_deeper_than_python_calls(tmp_path: Path) -> None:
+    depth = sys.getrecursionlimit() + 50
+    deepest = tmp_path
+    try:
+        for _ in range(depth):
+            deepest /= "d"
+            deepest.mkdir()
+        (deepest / "a.png").touch()
+        assert [one.file for one in listed([tmp_path])] == [str(deepest / "a.png")]
+    finally:  # those who tidy up recurse, too
+        (deepest / "a.png").unlink(missing_ok=True)
+        while deepest != tmp_path:
+            deepest.rmdir()
+            deepest = deepest.parent
+
+
+def test_how_fast_it_was_is_said_beside_its_limits(
+    oracle_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "_SECONDS", 0.02)
+    np.savez(tmp_path / "a.npz", images=pictures(2000))
+    out = tmp_path / "z.parquet"
+    result = run("encode", oracle_bundle, tmp_path / "a.npz", "--verbose", "--out", out)
+    assert result.exit_code == 0, result.output
+    said = re.fullmatch(
+        r"([\d,]+) images/s; the engine alone ([\d,]+) \(([\d.]+) of it\), decoding alone ([\d,]+) "
+        r"\(([\d.]+) of it\), both together at most ([\d,]+) \(([\d.]+) of it\)",
+        result.stdout.splitlines()[-1],
+    )
+    assert said is not None, result.stdout
+    rate, engine, of_engine, decoders, of_decoders, both, of_both = (
+        float(number.replace(",", "")) for number in said.groups()
+    )
+    assert both == pytest.approx(1 / (1 / engine + 1 / decoders), rel=0.01)
+    assert of_engine == pytest.approx(rate / engine, abs=0.01)
+    assert of_decoders == pytest.approx(rate / decoders, abs=0.01)
+    assert of_both == pytest.approx(rate / both, abs=0.01)
+
+
+def test_a_gpu_shares_no_cores_with_those_who_decode() -> None:
+    on_a_gpu = limits.Limits(engine=300, decoders=600, shared=False)
+    assert on_a_gpu.said(150) == (
+        "150 images/s; the engine alone 300 (0.50 of it), decoding alone 600 (0.25 of it), "
+        "both together at most 300 (0.50 of it)"
+    )
+
+
 def test_an_image_that_the_engine_fails_on_spoils_no_other(tmp_path: Path) -> None:
     bundle = make_poisonous(tmp_path / "models")
     images = poisoned(pictures(300), 7, 290)
@@ -280,7 +352,7 @@ def test_what_an_extra_is_missing_for_is_said(
     )
     result = run("encode", oracle_bundle, photos, "--ray", "local", "--out", tmp_path / "z.parquet")
     assert result.exit_code == 2
-    assert "pip install 'biject[ray]'" in result.stderr
+    assert "'.[ray]'" in result.stderr
 
 
 def test_a_label_tells_a_conditional_model_the_class(

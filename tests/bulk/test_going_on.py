@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from bulk.runs import archive, begun, finished, pictures, run
+from bulk.runs import archive, begun, command, environ, finished, pictures, run
 from server_process import until
 
 ROWS = 20_000
@@ -121,6 +121,66 @@ def test_ctrl_c_finishes_a_part_and_says_how_to_go_on(
     assert pq.read_table(out).equals(wanted)
 
 
+def test_a_second_signal_stops_at_once_and_what_is_done_is_kept(
+    oracle_bundle: Path, data: Path, wanted: pa.Table, tmp_path: Path
+) -> None:
+    out = tmp_path / "z.parquet"
+    arguments = ("encode", oracle_bundle, data, "--out", out)
+    with begun(*arguments) as process:
+        until(lambda: finished(out) >= 2, _WAIT_S)
+        process.send_signal(signal.SIGSTOP)  # so that both wait when it goes on
+        before = finished(out)
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGCONT)
+        _, said = process.communicate(timeout=_WAIT_S)
+    assert process.returncode == 130
+    assert before <= finished(out) <= before + 1  # that which was being written
+    assert f"stopped after {finished(out) * 1024:,} of {ROWS:,} images" in said
+    assert "Traceback" not in said
+    assert run(*arguments).returncode == 0
+    assert pq.read_table(out).equals(wanted)
+
+
+def test_ctrl_c_at_a_terminal_leaves_those_alone_that_begin_to_decode(
+    oracle_bundle: Path, data: Path, wanted: pa.Table, tmp_path: Path
+) -> None:
+    """It goes to all processes of the command; they end when the first says so."""
+    out = tmp_path / "z.parquet"
+    with begun("encode", oracle_bundle, data, "--out", out) as process:
+        first = psutil.Process(process.pid)
+        until(lambda: bool(decoders(first)), _WAIT_S)
+        for one in decoders(first):
+            one.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=_WAIT_S)
+    assert process.returncode == 0, said
+    assert pq.read_table(out).equals(wanted)
+
+
+def decoders(command: psutil.Process) -> list[psutil.Process]:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return [one for one in command.children() if "spawn_main" in " ".join(one.cmdline())]
+    return []
+
+
+def test_a_full_disk_is_said_and_what_is_done_is_kept(
+    oracle_bundle: Path, data: Path, wanted: pa.Table, tmp_path: Path
+) -> None:
+    """No file may have more than a megabyte or two: the parts have less, and the answer more."""
+    out = tmp_path / "z.parquet"
+    arguments = ("encode", oracle_bundle, data, "--out", out)
+    limited = ["sh", "-c", 'ulimit -f 2000; exec "$@"', "sh", *command(*arguments)]
+    ended = subprocess.run(limited, env=environ(), capture_output=True, text=True, timeout=240)
+    assert ended.returncode == 1
+    assert f"Error: {out}: File too large; what is done is kept" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert not out.exists()
+    assert finished(out) == PARTS
+    ended = run(*arguments)
+    assert (ended.returncode, f"going on: {ROWS:,} images are done" in ended.stderr) == (0, True)
+    assert pq.read_table(out).equals(wanted)
+
+
 def test_another_model_other_options_or_images_do_not_go_on(
     oracle_bundle: Path, data: Path, tmp_path: Path
 ) -> None:
@@ -146,10 +206,41 @@ def test_another_model_other_options_or_images_do_not_go_on(
         assert words in ended.stderr
         assert "remove it to begin anew" in ended.stderr
     assert finished(out) == parts
-    out.write_bytes(b"somebody's")
-    ended = run("score", oracle_bundle, data, "--out", out)
-    assert (ended.returncode, "of a run with format unknown" in ended.stderr) == (2, True)
-    assert out.read_bytes() == b"somebody's"
+    folder = tmp_path / "z.parquet.parts"
+    for name, words in {
+        "inputs.parquet": "has lost its list of images",
+        "run.json": "of a run with format unknown",
+    }.items():
+        (folder / name).write_bytes(b"[1]")
+        ended = run("score", oracle_bundle, data, "--out", out)
+        assert (ended.returncode, words in ended.stderr) == (2, True)
+    assert finished(out) == parts
+    table = pa.table({"score": [1.0]})
+    pq.write_table(table.replace_schema_metadata({"biject": "no job"}), out)
+    alien = out.read_bytes()
+    for theirs in (alien, b"somebody's"):
+        out.write_bytes(theirs)
+        ended = run("score", oracle_bundle, data, "--out", out)
+        assert (ended.returncode, "of a run with format unknown" in ended.stderr) == (2, True)
+        assert out.read_bytes() == theirs
+
+
+def test_where_no_answer_can_be_written_nothing_is_left(
+    oracle_bundle: Path, data: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_bytes(b"mine")
+    (tmp_path / "z.parquet.parts").mkdir()
+    (tmp_path / "z.parquet.parts" / "mine").write_bytes(b"mine")
+    (tmp_path / "folder.parquet").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    for name, words in {
+        "file/z.parquet": "cannot be made: Not a directory",
+        "z.parquet": "z.parquet.parts is in the way: it holds mine",
+        "folder.parquet": "is a folder",
+    }.items():
+        ended = run("encode", oracle_bundle, data, "--out", tmp_path / name)
+        assert (ended.returncode, words in ended.stderr) == (2, True), ended.stderr
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_memory_does_not_grow_with_the_images(oracle_bundle: Path, tmp_path: Path) -> None:

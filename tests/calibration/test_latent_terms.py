@@ -47,7 +47,7 @@ def calibrated(bundle: Path, fresh: Path, tmp_path_factory: pytest.TempPathFacto
     out = tmp_path_factory.mktemp("models") / "bars" / "2"
     result = calibrate(bundle, fresh, out, "--by", "combined")
     assert result.exit_code == 0, result.output
-    assert "the codes of 100 being what others' are compared with" in result.stderr
+    assert "100 lend their codes to mahalanobis and knn" in result.stderr
     return out
 
 

@@ -187,6 +187,13 @@ def test_what_is_about_one_server_is_not_asked_through_the_proxy(
     assert answer.json()["request_id"] == "mine"
 
 
+@pytest.mark.parametrize("path", ["/v1/models/load", "/v1/models/unload", "/v2/models/load"])
+def test_a_model_may_be_called_as_an_order_is(cluster: Cluster, path: str) -> None:
+    answer = httpx.get(cluster.url + path)
+    assert answer.status_code == 404
+    assert "load" in answer.text
+
+
 def test_an_id_goes_through_and_a_wild_one_is_replaced(cluster: Cluster) -> None:
     def seen(given: str) -> str:
         answer = httpx.get(f"{cluster.url}/v1/nowhere", headers={"X-Request-ID": given})
@@ -257,6 +264,9 @@ def test_one_ends_under_load_and_only_what_it_was_at_may_fail(
         assert len(cluster.asked()) == 2
         gone = cluster.servers[0].process
         when = time.monotonic()
+        if end == signal.SIGKILL:  # it is at some requests, and has answered none of them
+            gone.send_signal(signal.SIGSTOP)
+            time.sleep(0.5)
         gone.send_signal(end)
         gone.wait(30)
         ended = time.monotonic()
@@ -265,4 +275,4 @@ def test_one_ends_under_load_and_only_what_it_was_at_may_fail(
     if end == signal.SIGTERM:  # it finishes what it was at, and the rest is asked of the other
         assert failed == []
     assert all(one.begin < ended and one.end > when for one in failed)
-    assert len(failed) < CLIENTS
+    assert len(failed) <= 1  # that whose answer had begun; the other server answers the rest

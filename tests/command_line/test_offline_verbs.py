@@ -308,7 +308,7 @@ def test_parquet_without_pyarrow_says_what_to_install(
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     out = tmp_path / "z.parquet"
-    refused(2, "pip install 'biject[bulk]'", "encode", oracle_bundle, photos, "--out", out)
+    refused(2, "'.[bulk]'", "encode", oracle_bundle, photos, "--out", out)
 
 
 def test_what_fails_on_its_way_to_disk_leaves_nothing_behind(

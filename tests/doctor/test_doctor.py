@@ -4,8 +4,10 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from click.testing import CliRunner
 
 import biject
 from serving import doctor, trial
+from serving.engine import Engine
 from serving.settings import BUNDLES
 
 ROOT = Path(__file__).parents[2]
@@ -50,6 +53,34 @@ def test_it_needs_no_torch_and_says_that_there_is_none() -> None:
     assert done.returncode == 0, done.stderr
     assert "torch: not installed" in done.stdout
     assert "advice: train, evaluate and export need more" in done.stdout
+
+
+@pytest.mark.parametrize("graph", ["encode", "decode", "reconstruct", "score"])
+@pytest.mark.parametrize("wrong", [1.0, np.nan])
+def test_an_engine_that_answers_otherwise_than_it_should_fails(
+    graph: str, wrong: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = Engine.run
+
+    def run_wrongly(engine: Engine, asked: str, inputs: Sequence[Any]) -> list[Any]:
+        answers = right(engine, asked, inputs)
+        if asked != graph:
+            return answers
+        return [255 - one if one.dtype == np.uint8 else one + one.dtype.type(wrong)
+                for one in answers]  # fmt: skip
+
+    monkeypatch.setattr(Engine, "run", run_wrongly)
+    assert trial.trial(0.2)["error"].startswith(f"{graph} gives ")
+
+
+def test_an_engine_that_fails_is_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(engine: Engine, graph: str, inputs: Sequence[Any]) -> list[Any]:
+        raise RuntimeError("no kernel\nfor this")
+
+    monkeypatch.setattr(Engine, "run", fail)
+    code, out = run()
+    assert code == 1
+    assert "trial: failed: its graphs do not run: no kernel for this" in out
 
 
 def test_answers_that_are_not_the_golden_ones_fail(

@@ -188,6 +188,10 @@ def test_evaluate_tells_frames_apart_beside_pca(calibrated: Path, data: Path) ->
     assert result.exit_code == 0, result.output
     figures = json.loads(result.stdout)["frames"]
     assert (figures["tile"], figures["stride"]) == (SIDE, STRIDE)  # that of the calibration
+    whole = json.loads(result.stdout)
+    assert not {"one_nn", "samples"} & whole.keys()  # where only good frames can be learned from
+    assert "inception_score" not in json.dumps(whole)
+    assert any("of one class" in note for note in whole["notes"])
     assert (figures["normal"], figures["abnormal"]) == (8, 6)
     wholes = frames.load(str(data), 1, split="test")
     masks = [wholes.mask(i) for i in range(8, 14)]

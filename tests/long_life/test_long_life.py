@@ -57,6 +57,11 @@ def test_an_old_bundle_gives_the_answers_it_was_written_with(engine: Engine, gra
             )
 
 
+def test_nothing_that_an_old_manifest_says_is_lost() -> None:
+    manifest = read(OLD, name="old", version=1).manifest
+    assert manifest.to_dict() == json.loads((OLD / "manifest.json").read_text())
+
+
 def test_every_verb_works_on_an_old_bundle() -> None:
     with np.load(OLD / "golden.npz") as golden:
         images, latents = golden["encode.images"], golden["encode.latents"]

@@ -152,10 +152,13 @@ def test_a_run_cut_before_its_first_checkpoint_starts_over(config: Path, tmp_pat
         time.sleep(0.002)
     process.kill()
     process.communicate()
-    if not (cut / "checkpoints/latest").exists():  # else it was faster than the signal
+    early = not (cut / "checkpoints/latest").exists()  # else it was faster than the signal
+    if early:
         with pytest.raises(RunError, match="no checkpoint yet"):
             load_pair(cut)
-    assert train("--resume", cut).exit_code == 0
+    resumed = train("--resume", cut)
+    assert resumed.exit_code == 0
+    assert ("begins anew" in resumed.stderr) == early
     assert weights(cut) == weights(whole)
 
 

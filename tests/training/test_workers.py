@@ -89,13 +89,22 @@ def test_two_processes_lose_what_one_loses_and_resume(
     assert next(found)["losses"]["critic/gradient"] > 0  # what is drawn inside a penalty counts
 
 
-def test_a_worker_that_dies_stops_the_run_which_can_go_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "told_first",  # to stop, by torchrun, and not by a connection that broke
+    [False, pytest.param(True, marks=pytest.mark.slow)],
+)
+def test_a_worker_that_dies_stops_the_run_which_can_go_on(tmp_path: Path, told_first: bool) -> None:
     run = tmp_path / "run"
     process = start(RING, "--out", run, "--steps", 100_000, *words(*SETS))
     wait_for(run / "checkpoints/latest", process)
     leader, other = sorted(workers_of(process.pid), key=rank_of)
     assert (rank_of(leader), rank_of(other)) == (0, 1)
+    if told_first:
+        os.kill(leader, signal.SIGSTOP)
     os.kill(other, signal.SIGKILL)
+    if told_first:
+        time.sleep(3)  # torchrun looks ten times a second
+        os.kill(leader, signal.SIGCONT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "another worker was lost" in err
