@@ -27,7 +27,8 @@ from poison import make_poisonous, poisoned
 from server_process import running
 from serving import cli
 from serving.bulk import limits
-from serving.inputs import InputError, listed
+from serving.errors import InputError
+from serving.inputs import listed
 from serving.local import open_bundle
 
 IMAGES = pictures(6)
