@@ -148,3 +148,6 @@ def test_the_section_by_hand() -> None:
     flagged = "at 5% 0.060 of the normal and 0.200 of the abnormal."
     assert flagged in inspection_tables.section(frames)
     assert inspection_tables.section([]) == ""
+    assert list(inspection_tables.target(frames)) == []
+    [said] = inspection_tables.target(records)
+    assert said.endswith("0.700: reached by aae by blob, 0.7500; PCA by blob 0.6500.")
