@@ -51,15 +51,17 @@ def target(records: Sequence[Record]) -> Iterator[str]:
         ways = {(who, term): read for who, term, read in _ways(own[0])}
         term = _best(chosen_on, ways, "pair")
         reached = mean(_averages(own, ways["pair", term]))
-        linear = [
-            f"PCA by {name} {mean(_averages(own, ways['PCA', name])):.4f}"
+        linear = {
+            f"PCA by {name}": mean(_averages(own, ways["PCA", name]))
             for name in dict.fromkeys((term, _best(chosen_on, ways, "PCA")))
             if ("PCA", name) in ways
-        ]
+        }
         word = "reached" if reached >= LEAST else "missed"
+        others = ", ".join(f"{name} {value:.4f}" for name, value in linear.items())
+        above = " and ".join(name for name, value in linear.items() if value > reached)
         yield (
             f"Magnetic tiles, patches, AUROC as the mean of kinds at least {LEAST:.3f}: {word} by "
-            f"aae by {term}, {reached:.4f}; {', '.join(linear)}."
+            f"aae by {term}, {reached:.4f}; {others}." + (f" **{above} better.**" if above else "")
         )
 
 

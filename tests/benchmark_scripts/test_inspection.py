@@ -151,3 +151,8 @@ def test_the_section_by_hand() -> None:
     assert list(inspection_tables.target(frames)) == []
     [said] = inspection_tables.target(records)
     assert said.endswith("0.700: reached by aae by blob, 0.7500; PCA by blob 0.6500.")
+    better = [record(part, 0, 0.6, 0.65) for part in ("patches", "choose-patches")]
+    [said] = inspection_tables.target(better)
+    assert said.endswith(
+        "missed by aae by blob, 0.6000; PCA by blob 0.6500. **PCA by blob better.**"
+    )
