@@ -2,7 +2,7 @@
 
     python -m benchmarks.inspection --data DATA
 
-Trains, exports, calibrates and measures as docs/evaluation.md has it, once for each seed; a JSON
+Trains, exports, calibrates and measures as README has it, once for each seed; a JSON
 line for each seed and part in benchmarks/results/inspection.jsonl.  What is there is not measured
 again.  `python -m benchmarks.quality --write` takes the figures into docs/quality.md.
 """

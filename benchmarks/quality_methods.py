@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
+import click
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -160,10 +161,16 @@ def _train(case: Case, pairing: str, out: Path) -> Path:
 
 
 def finish(run: loop.Run) -> None:
-    """Train to the last step, from the latest checkpoint where there is one."""
+    """Train to the last step, from the latest checkpoint where there is one.
+
+    Raises click.ClickException for a checkpoint of another config, but for the number of steps.
+    """
     command = "python -m benchmarks.quality"
     if (run.out / "checkpoints" / "latest").exists():
-        run.resume(read_config(run.out)[1], command)
+        before, found = read_config(run.out)
+        if before.changed([f"train.steps={run.config.train.steps}"]) != run.config:
+            raise click.ClickException(f"{run.out} was trained by another config: remove it")
+        run.resume(found, command)
     else:
         shutil.rmtree(run.out, ignore_errors=True)
         run.begin(command)

@@ -37,8 +37,8 @@ ROWS: Final = {
 TEXT: Final = """\
 ## 1-NN accuracy on permutation-invariant MNIST
 
-The BiGAN of Donahue et al. 2017, arXiv:1605.09782, section 4.2 and appendix C.1: networks of two
-hidden layers of 1,024 units that do not know which pixels are neighbours (`network = "flat"`), 50
+The BiGAN of Donahue et al. 2017, arXiv:1605.09782, section 4.2 and appendix C.1: E and G of two
+hidden layers of 1,024 units, which do not know which pixels are neighbours (`network = "flat"`), 50
 latents uniform in -1..1; a test image is given the class of its nearest training image. Ours is
 `models/configs/mnist-permutation.toml`:
 {said}

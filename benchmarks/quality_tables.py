@@ -18,9 +18,9 @@ COLUMNS: Final = {
 HEAD: Final = """\
 # Quality
 
-Written by `python -m benchmarks.quality --write` from `benchmarks/results/quality.jsonl`; a set or
-method without records has no row. Each pair was trained, exported with its critic, calibrated, and
-asked as a bundle, on the CPU. All are read the same way:
+Written by `python -m benchmarks.quality --write` from `quality.jsonl` and `inspection.jsonl` in
+`benchmarks/results`; a set or method without records has no row. Each pair was trained, exported
+with its critic, calibrated, and asked as a bundle, on the CPU. All are read the same way:
 
 - **Train** on normal items alone: no contamination. Columns, scaling, principal components, trees
   and neighbours are those of the training part.
@@ -77,7 +77,8 @@ def tables(records: Sequence[Record]) -> str:
 def document(records: Sequence[Record], tiles: Sequence[Record]) -> str:
     """The text of docs/quality.md; `tiles` are those of benchmarks.inspection."""
     compared = _compared(records)
-    parts = [HEAD, "## Targets\n\n" + _listed(quality_compared.targets(compared))]
+    targets = [*quality_compared.targets(compared), *inspection_tables.target(tiles)]
+    parts = [HEAD, "## Targets\n\n" + _listed(targets)]
     parts += [f"## {title}\n\n{_markdown(lines)}" for title, lines in _all(compared)]
     parts.append("## Pairs against PCA and 1-NN\n\n" + _listed(quality_compared.against(compared)))
     same = quality_compared.same_aggregator(compared)

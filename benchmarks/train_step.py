@@ -106,8 +106,8 @@ def _work(asked: Connection, kind: str, config: Config, threads: int) -> None:
         keep_memory()
     step = contender(kind, config)
     asked.send(first_totals(step))
-    while seconds := asked.recv():
-        asked.send(images_a_second(step, seconds))
+    while True:
+        asked.send(images_a_second(step, asked.recv()))
 
 
 @contextmanager

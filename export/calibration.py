@@ -74,17 +74,6 @@ def normal_images(subject: Subject, data: str, *, force: bool = False, watch: Si
         notes += _overlap(images, data, hashes, force=force)
     if len(images) < 2:
         raise BadData(f"{data} has {len(images)} image to calibrate with: at least 2 are needed")
-    kept = kept_codes(len(images))
-    least = 1 / (len(images) - kept + 1)
-    notes.append(
-        f"{len(images):,} normal images: "
-        + (
-            f"{kept:,} lend their codes to mahalanobis and knn, {len(images) - kept:,} judge, so "
-            if kept
-            else ""
-        )
-        + f"{least:.2g} is the least rate at which anything can be flagged"
-    )
     return Normal(images=images, source=source, hashes=hashes, notes=tuple(notes))
 
 
@@ -100,13 +89,6 @@ def normal_frames(
     notes = [*found.notes]
     if seen is not None:
         notes += _overlap(seen, data, found.hashes, force=force)
-    kept = len(found.rows) // 3
-    least = 1 / (len(found.rows) - kept + 1)
-    notes.append(
-        f"{len(found.rows):,} normal frames: {kept:,} lend their codes to mahalanobis and knn, "
-        f"{len(found.rows) - kept:,} judge, so {least:.2g} is the least rate at which anything can "
-        "be flagged"
-    )
     return replace(found, notes=tuple(notes))
 
 
@@ -142,6 +124,10 @@ def calibrate(
             rows = normal.rows
         else:
             judges = normal.images.images
+    if isinstance(normal, NormalFrames):
+        watch.say(_least_rate("frames", len(normal.rows), len(rows)))
+    else:
+        watch.say(_least_rate("images", len(normal.images), len(judges)))
     subject = open_subject(folder)
     if by is not None and by not in subject.terms:
         raise BadData(f"there is no term {by!r}: --by takes {', '.join(subject.terms)}")
@@ -151,6 +137,15 @@ def calibrate(
     else:
         found = measure(subject, judges, watch=watch)
     described["score"] = {**described["score"], "calibration": {"source": normal.source, **found}}
+
+
+def _least_rate(what: str, count: int, judges: int) -> str:
+    """What `count` of these can say, the others of which lend their codes."""
+    lent = f"{count - judges:,} lend their codes to mahalanobis and knn, {judges:,} judge, so "
+    return (
+        f"{count:,} normal {what}: {lent if judges < count else ''}{1 / (judges + 1):.2g} is the "
+        "least rate at which anything can be flagged"
+    )
 
 
 def kept_codes(count: int) -> int:

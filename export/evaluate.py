@@ -89,6 +89,11 @@ def evaluate(subject: Subject, asked: Asked, *, watch: Silent | None = None) -> 
     crops = frame_figures.CROPS if asked.tiling is not None else 0  # shrunk frames say nothing
     data = parts.read(subject, asked.data, limit=asked.limit, crops=crops, watch=watch)
     work = Work(subject, data, asked.seed, watch)
+    if asked.limit is not None:
+        work.notes.append(
+            f"--limit {asked.limit}: neighbours and baselines know no more images than that, and "
+            "figures are not those of all"
+        )
     figures = _of_the_pair(work, asked)
     if subject.of_images and (alike := likeness(work, given=given)) is not None:
         figures["likeness"] = alike
@@ -154,7 +159,7 @@ def _of_the_pair(work: Work, asked: Asked) -> Json:
         return figures | {"reconstruction": differences(work)}
     figures["cycle"] = latent_figures.cycle(work)
     figures["reconstruction"] = reconstruction(work)
-    if len(data.classes) > 1 and work.train is not None and work.linear is not None:
+    if data.classes and work.train is not None and work.linear is not None:
         figures["one_nn"] = neighbours(work, work.train, work.linear)
         if work.judge is not None:
             figures["samples"] = samples_by_class(work, work.judge, work.train)

@@ -104,9 +104,6 @@ class Work:
         classes, train = self.parts.classes, self.train
         if not classes or train is None:
             return None
-        if len(classes) < 2:
-            self.notes.append("all images are of one class: there is no class to find again")
-            return None
         if len(train) < IMAGES_PER_CLASS * len(classes):
             self.notes.append("too few images per class for a classifier: samples not classified")
             return None

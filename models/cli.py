@@ -19,6 +19,7 @@ from models.training.memory import keep_memory
 from models.training.workers import ALONE, Workers, gathered
 
 SHOWN_SKIPPED = 5
+LINE = "{n_fmt} of {total_fmt} steps, {rate_fmt}, {remaining} left{postfix}"
 
 
 class WrongUse(click.ClickException):
@@ -153,17 +154,29 @@ def _opened(out: Path, config: Config, device: str, workers: Workers) -> loop.Ru
     return loop.Run(out, config, data, loop.pick_device(device), workers)
 
 
+class _Lines:
+    """stderr that nobody watches: a line for each that would overwrite the one before."""
+
+    def write(self, text: str) -> None:
+        if words := text.strip():
+            sys.stderr.write(f"{words}\n")
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
 def _drive(run: loop.Run) -> None:
     """Train with a progress bar on stderr; the run directory on stdout at the end."""
     steps = run.config.train.steps
-    quiet = not sys.stderr.isatty()
+    log = not sys.stderr.isatty()
     with tqdm(
         total=steps,
         initial=run.trainer.step,
         desc="train",
         unit="step",
-        file=sys.stderr,
-        mininterval=30 if quiet else 0.5,
+        file=_Lines() if log else sys.stderr,
+        bar_format=LINE if log else None,
+        mininterval=30 if log else 0.5,
         dynamic_ncols=True,
         disable=not run.workers.leads,
     ) as bar:

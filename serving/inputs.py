@@ -76,6 +76,8 @@ def listed(paths: Iterable[Path]) -> Iterator[Input]:
     for path in paths:
         if path.is_dir():
             yield from _in_folder(str(path))
+        elif _is_archive(path.name) and path.exists() and not path.is_file():
+            raise InputError(f"{path} is no regular file")  # to open a pipe may wait for ever
         elif path.suffix.lower() == ".zip":
             yield from _in_zip(path)
         elif path.suffix.lower() == ".npz":
@@ -84,6 +86,10 @@ def listed(paths: Iterable[Path]) -> Iterator[Input]:
             yield from _in_rows(path, _Idx)
         else:
             yield Input(str(path))
+
+
+def _is_archive(name: str) -> bool:
+    return Path(name).suffix.lower() in (".zip", ".npz") or _is_idx(name)
 
 
 def fitted(spec: ImageSpec) -> Reading:

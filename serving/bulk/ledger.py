@@ -163,7 +163,7 @@ class Ledger:
                 raise
             except OSError as error:
                 self.tidy()
-                raise WrongOutput(f"{self.folder}: {error.strerror or error}") from error
+                raise OSError(f"{self.folder}: {error.strerror or error}") from error
             with _replaced(run) as file:
                 file.write(json.dumps(identity, indent=1).encode() + b"\n")
         self.reopened()

@@ -148,3 +148,11 @@ def test_the_section_by_hand() -> None:
     flagged = "at 5% 0.060 of the normal and 0.200 of the abnormal."
     assert flagged in inspection_tables.section(frames)
     assert inspection_tables.section([]) == ""
+    assert list(inspection_tables.target(frames)) == []
+    [said] = inspection_tables.target(records)
+    assert said.endswith("0.700: reached by aae by blob, 0.7500; PCA by blob 0.6500.")
+    better = [record(part, 0, 0.6, 0.65) for part in ("patches", "choose-patches")]
+    [said] = inspection_tables.target(better)
+    assert said.endswith(
+        "missed by aae by blob, 0.6000; PCA by blob 0.6500. **PCA by blob better.**"
+    )

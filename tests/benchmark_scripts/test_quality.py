@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -204,6 +205,8 @@ def test_neighbours_are_measured_of_a_run_that_goes_on_where_it_stopped(tmp_path
     for steps in (2, 5):
         again = config.changed([f"train.steps={steps}"])
         run = quality_neighbours.train(again, Path("digits"), out)
+    with pytest.raises(click.ClickException, match="trained by another config"):
+        quality_neighbours.train(again.changed(["train.lr=0.1"]), Path("digits"), out)
     commands = json.loads((out / "config.json").read_text())["found"]["commands"]
     assert commands == [
         "python -m benchmarks.quality", "python -m benchmarks.quality  # from step 2",

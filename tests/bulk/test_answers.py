@@ -27,6 +27,7 @@ from poison import make_poisonous, poisoned
 from server_process import running
 from serving import cli
 from serving.bulk import limits
+from serving.errors import InputError
 from serving.inputs import listed
 from serving.local import open_bundle
 
@@ -236,6 +237,14 @@ def test_a_link_to_itself_and_a_pipe_are_named_and_spoil_no_other(
         "b.png": None,
         "pipe.png": "no regular file",
     }
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes in folders here")
+@pytest.mark.parametrize("name", ["a.zip", "a.npz", "images-idx3-ubyte"])
+def test_an_archive_that_is_a_pipe_is_not_waited_for(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(InputError, match="no regular file"):
+        next(iter(listed([tmp_path / name])))
 
 
 def test_folders_may_lie_deeper_than_python_calls(tmp_path: Path) -> None:

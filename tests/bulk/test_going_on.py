@@ -169,8 +169,16 @@ def test_a_full_disk_is_said_and_what_is_done_is_kept(
     """No file may have more than a megabyte or two: the parts have less, and the answer more."""
     out = tmp_path / "z.parquet"
     arguments = ("encode", oracle_bundle, data, "--out", out)
-    limited = ["sh", "-c", 'ulimit -f 2000; exec "$@"', "sh", *command(*arguments)]
-    ended = subprocess.run(limited, env=environ(), capture_output=True, text=True, timeout=240)
+
+    def limited(blocks: int) -> "subprocess.CompletedProcess[str]":
+        full = ["sh", "-c", f'ulimit -f {blocks}; exec "$@"', "sh", *command(*arguments)]
+        return subprocess.run(full, env=environ(), capture_output=True, text=True, timeout=240)
+
+    ended = limited(1)  # not even for the list
+    assert (ended.returncode, "Traceback" in ended.stderr) == (1, False)
+    assert f"Error: {out}.parts: File too large" in ended.stderr
+    assert list(tmp_path.iterdir()) == []
+    ended = limited(2000)
     assert ended.returncode == 1
     assert f"Error: {out}: File too large; what is done is kept" in ended.stderr
     assert "Traceback" not in ended.stderr

@@ -34,7 +34,7 @@ def test_serving_verbs_need_no_torch() -> None:
 def test_a_verb_that_needs_torch_says_how_to_get_it(verb: str) -> None:
     done = run(verb, "--help")
     assert done.returncode == 2
-    assert f"biject {verb} needs torch: install the extra" in done.stderr
+    assert f"biject {verb} needs torch: run scripts/install, or" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -177,7 +177,7 @@ def test_one_class_alone_has_no_neighbours_of_another(oracle: Subject, tmp_path:
     )  # fmt: skip
     found = evaluate(oracle, Asked(data=str(tmp_path / "one.npz"))).figures
     assert found.keys().isdisjoint({"one_nn", "samples"})
-    assert any("all images are of one class" in note for note in found["notes"])
+    assert any("of one class: 1-NN and the classes" in note for note in found["notes"])
 
 
 def test_a_class_that_is_none(oracle: Subject, folder: Path, tmp_path: Path) -> None:

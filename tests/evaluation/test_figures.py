@@ -189,6 +189,7 @@ def test_few_images_are_no_obstacle(oracle: Subject, folder: Path) -> None:
     found = evaluate(oracle, Asked(data=str(folder / "parts.npz"), limit=6)).figures
     assert found["data"]["test"] == 6
     assert any("too few images per class" in note for note in found["notes"])
+    assert any(note.startswith("--limit 6: ") for note in found["notes"])
     report = evaluate(oracle, Asked(data=str(folder / "parts.npz"), limit=1))
     assert "own_to_other" not in report.figures["reconstruction"]
     assert (len(report.drawn.pairs), len(report.drawn.morphs)) == (2, 0)

@@ -27,7 +27,7 @@ def test_traces_are_refused_in_a_sentence_where_nothing_sends_them_off(
 ) -> None:
     monkeypatch.setattr(tracing, "find_spec", lambda name: None)
     tracing.check(None)
-    with pytest.raises(BadSetting, match=r"BIJECT_TRACING=otlp needs .*biject\[tracing\]"):
+    with pytest.raises(BadSetting, match=r"BIJECT_TRACING=otlp needs .*'\.\[tracing\]'"):
         tracing.check("otlp")
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -75,6 +76,8 @@ def test_a_run_leaves_what_the_readme_says(config: Path, tmp_path: Path) -> None
     done = train(config, "--out", run, "--set", "train.keep=3")
     assert done.exit_code == 0, done.output
     assert done.stdout.strip() == str(run)
+    assert re.search(r"^12 of 12 steps, .* left, .* img/s", done.stderr, re.MULTILINE)
+    assert "\r" not in done.stderr  # which is no terminal
     assert saved_steps(run) == [6, 9, 12]
     assert (run / "checkpoints/latest").read_text() == "12"
     assert not list(run.rglob("*partial*"))
