@@ -49,7 +49,7 @@ def test_the_session_of_inspection(tmp_path: Path) -> None:
         frame = archive.read(name)
     with served(tmp_path / commands[-1][1]) as client:
         answer = client.post(
-            "/v1/models/magnetic/score?tile=32&heatmap=overlay",
+            "/v1/models/magnetic/score?tile=32&roi=6,6,-6,-6&heatmap=overlay",
             files={"images": ("frame.jpg", io.BytesIO(frame), "image/jpeg")},
         )
     assert answer.status_code == 200, answer.text
