@@ -248,11 +248,19 @@ def _bars(axes: Axes, records: Sequence[Record], density: str) -> None:
         highs = [max(own[name]) - mean for name, mean in zip(there, means, strict=True)]
         axes.barh([names.index(name) + offset for name in there], means, 0.38, xerr=[lows, highs],
                   color=COLOURS[remedy], label=remedy, error_kw={"linewidth": 0.8})  # fmt: skip
-    axes.set_yticks(range(len(names)), names, fontsize=8)
+    steps = {one["objective"]: one["steps"] for one in records}
+    longest_of_all = max(steps.values())
+    labels = [
+        name if steps[name] == longest_of_all else f"{name} ({steps[name]:,} steps)"
+        for name in names
+    ]
+    axes.set_yticks(range(len(names)), labels, fontsize=8)
     axes.invert_yaxis()
     most = len(np.unique(toy.find(density).modes))
     axes.set_xlim(0, most)
-    axes.set_title(f"{density}: modes within 10 sigma of {most}, least to most of the seeds",
-                   fontsize=9)  # fmt: skip
+    axes.set_title(
+        f"{density}, {longest_of_all:,} steps: modes within 10 sigma of {most}, least to most",
+        fontsize=9,
+    )
     axes.legend(frameon=False, fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)
