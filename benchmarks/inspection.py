@@ -32,7 +32,7 @@ from models.metrics.auroc import auroc
 from serving.cutting import tiling
 from serving.tiles import Tiling
 
-TILE, STRIDE, TERM = 32, 16, "blob"
+TILE, STRIDE, TERM = 32, 16, "peak"
 ROI: Final = "6,6,-6,-6"  # of frames, whose borders are where the part ends
 WHOLE: Final = ("choose", "test")  # parts of frames, not of patches
 TREES_SEE: Final = 10_000  # parts of frames
