@@ -29,9 +29,12 @@ from export.watching import Silent
 from export.work import Work
 from models.datasets.frames import Frames
 from models.metrics.auroc import auroc
+from serving.cutting import tiling
 from serving.tiles import Tiling
 
-TILE, STRIDE, TERM = 32, 16, "blob"
+TILE, STRIDE, TERM = 32, 16, "peak"
+ROI: Final = "6,6,-6,-6"  # of frames, whose borders are where the part ends
+WHOLE: Final = ("choose", "test")  # parts of frames, not of patches
 TREES_SEE: Final = 10_000  # parts of frames
 
 
@@ -66,35 +69,39 @@ def measured(data: Path, seed: int, wanted: list[str], folder: Path) -> list[tup
     trained = round(time.monotonic() - began)
     _biject(
         "export", run, bundle, "--calibrate", whole,
-        "--tile", TILE, "--stride", STRIDE, "--by", TERM,
+        "--tile", TILE, "--stride", STRIDE, "--roi", ROI, "--by", TERM,
     )  # fmt: skip
     subject = open_subject(bundle)
     found = []
     for part in wanted:
         click.echo(f"seed {seed}: {part}", err=True)
-        figures = {"train_seconds": trained, **told_apart(subject, folder / f"{part}.zip")}
+        cut = tiling(
+            subject.image, None, tile=TILE, stride=STRIDE, roi=ROI * (part in WHOLE) or None
+        )
+        assert cut is not None
+        figures = {"train_seconds": trained, **told_apart(subject, folder / f"{part}.zip", cut)}
         found.append((part, figures))
     return found
 
 
-def told_apart(subject: Subject, archive: Path) -> Record:
+def told_apart(subject: Subject, archive: Path, cut: Tiling) -> Record:
     """What `biject evaluate --tile` says of frames, and what a forest does."""
-    tiling, watch = Tiling(tile=TILE, stride=STRIDE), Silent()
+    watch = Silent()
     crops = frame_figures.CROPS
     data = parts.read(subject, str(archive), limit=None, crops=crops, watch=watch)
     work, test = Work(subject, data, 0, watch), frames.open_frames(subject, str(archive), "test")
-    figures = frame_figures.measure(work, test, tiling, (frame_figures.GOOD,), limit=None)
-    return figures | {"forest": _by_forest(work, test, tiling)}
+    figures = frame_figures.measure(work, test, cut, (frame_figures.GOOD,), limit=None)
+    return figures | {"forest": _by_forest(work, test, cut)}
 
 
-def _by_forest(work: Work, test: Frames, tiling: Tiling) -> Mapping[str, Any]:
+def _by_forest(work: Work, test: Frames, cut: Tiling) -> Mapping[str, Any]:
     """AUROC of all and of each kind by the worst tile (Liu et al. 2008) as scikit-learn has it."""
     assert work.train is not None
     seen = work.train.limited(TREES_SEE).images
     fitted = IsolationForest(random_state=0).fit(seen.reshape(len(seen), -1))
     worst, kinds = [], []
     for i in range(len(test)):
-        tiles = frames.cut(test, i, tiling).cut(tiling)
+        tiles = frames.cut(test, i, cut).cut(cut)
         worst.append(-fitted.score_samples(tiles.reshape(len(tiles), -1)).min())
         assert test.labels is not None
         kinds.append(test.classes[test.labels[i]])

@@ -17,7 +17,9 @@ Reader = Callable[[Record, str | None], float]  # an AUROC: of a kind, or of all
 
 HEAD: Final = """\
 Magnetic tiles (Huang et al. 2018): frames of about 145x160 grey pixels, and patches of 64x64 of
-them, cut into tiles of 32 at a stride of 16; each is as abnormal as its worst tile. The pair of
+them, cut into tiles of 32 at a stride of 16; each is as abnormal as its worst tile. Of frames 6
+pixels at every border are left out, of 0, 6, 12 and 20 the best for PCA on the part to choose by:
+there the part itself ends. The pair of
 `models/configs/magnetic.toml`, trained on parts of normal frames, exported, calibrated and asked as
 a bundle; PCA of as many components and the forest saw such parts, too. The score is chosen, for
 frames and for patches, by its AUROC, the mean of kinds, on what training held out and on every

@@ -12,7 +12,9 @@ import numpy.typing as npt
 from serving.errors import Unprocessable
 from serving.images import FOLDER_FORMATS, MAX_PIXELS, decode_frame
 
-_BOX: Final = re.compile(r"\s*" + r"\s*,\s*".join([r"([0-9]{1,6})"] * 4) + r"\s*")
+_BOX: Final = re.compile(
+    r"\s*" + r"\s*,\s*".join([r"([0-9]{1,6})"] * 2 + [r"(-?[0-9]{1,6})"] * 2) + r"\s*"
+)
 LIGHT: Final = 128  # a mask marks what is of this grey level or lighter
 
 
@@ -27,7 +29,11 @@ class Box(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Region:
-    """What of a frame is looked at: a box, or what a mask of the frame's size marks."""
+    """What of a frame is looked at: a box, or what a mask of the frame's size marks.
+
+    A box whose width is -r ends r pixels before the right border, and so below: what is the same of
+    frames of several sizes.
+    """
 
     box: Box
     mask: npt.NDArray[np.bool_] | None = None  # [h, w] of the whole frame
@@ -68,9 +74,13 @@ class Region:
             size = f"{self.mask.shape[1]}x{self.mask.shape[0]}"
             raise Unprocessable(f"the frame has {width}x{height} pixels, the mask of roi {size}")
         x, y, across, down = self.box
+        across += width - x if across < 0 else 0
+        down += height - y if down < 0 else 0
         if x + across > width or y + down > height:
             raise Unprocessable(f"the frame has {width}x{height} pixels: roi goes beyond it")
-        return self.box
+        if across < 1 or down < 1:
+            raise Unprocessable(f"the frame has {width}x{height} pixels: roi leaves none of them")
+        return Box(x, y, across, down)
 
     def said(self) -> Any:
         """What tells it from others, for JSON: four numbers, or the hash of a mask."""

@@ -126,7 +126,7 @@ class Frame:
         side, (height, width, channels) = tiling.tile, self.pixels.shape
         if not len(self.places):  # it failed, and need not hold the region
             return np.empty((0, side, side, channels), np.uint8)
-        box = Box(0, 0, width, height) if tiling.region is None else tiling.region.box
+        box = tiling.box(height, width)
         pixels = self.pixels[box.y : box.y + box.height, box.x : box.x + box.width]
         pixels = mirrored(pixels, side, side)
         tiles = np.empty((len(self.places), side, side, channels), np.uint8)
@@ -153,7 +153,7 @@ class Frame:
             whole[~region.mask] = 0
             return whole
         inside = np.zeros_like(whole)
-        x, y, across, down = region.box
+        x, y, across, down = region.within(height, width)
         inside[y : y + down, x : x + across] = whole[y : y + down, x : x + across]
         return inside
 

@@ -112,7 +112,8 @@ def _own(verb: str, max_images: int | None, max_frames: int | None) -> tuple[Par
             ),
             Parameter(
                 name="roi",
-                about="What is looked at of each: x,y,width,height, or a mask image as data URI.",
+                about="What is looked at of each: x,y,width,height, or a mask image as data URI; "
+                "width -6 ends 6 pixels before the right border, and so below.",
                 kind=str,
             ),
         ),

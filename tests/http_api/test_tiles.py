@@ -120,6 +120,19 @@ def test_what_was_calibrated_is_judged_and_nothing_else(client: httpx.Client) ->
     assert client.get("/v1/models/tiled/calibration").json()["tiles"] == {"tile": 8, "stride": 6}
 
 
+def test_a_rectangle_may_end_before_the_borders(client: httpx.Client) -> None:
+    height, width = FRAME.shape[:2]
+    named = f"4,2,{width - 4 - 8},{height - 2 - 1}"
+    found = [
+        ask(client, [uri(FRAME)], stride=STRIDE, roi=roi, heatmap="map")["results"]
+        for roi in ("4,2,-8,-1", named)
+    ]
+    assert found[0] == found[1]
+    small = np.ascontiguousarray(FRAME[:12, :10])  # another size, another rectangle
+    inside = ask(client, [uri(small)], stride=STRIDE, roi="1,1,-1,-2")["results"]
+    assert inside == ask(client, [uri(small)], stride=STRIDE, roi="1,1,8,9")["results"]
+
+
 def test_a_rectangle_is_scored_as_if_it_were_the_frame(client: httpx.Client) -> None:
     inside = ask(client, [uri(FRAME)], stride=STRIDE, roi="4,2,18,17", heatmap="map")["results"][0]
     cut = ask(client, [uri(FRAME[2:19, 4:22])], stride=STRIDE, heatmap="map")["results"][0]
@@ -176,6 +189,8 @@ def test_a_frame_smaller_than_a_tile_goes_on_as_its_mirror_image(client: httpx.C
         ({"tile": 8, "roi": "20,0,11,8"}, 422, "beyond"),
         ({"tile": 8, "roi": "0,0,0,8"}, 422, "pixels"),
         ({"tile": 8, "roi": "0,0,8"}, 422, "x,y,width,height"),
+        ({"tile": 8, "roi": "-1,0,8,8"}, 422, "x,y,width,height"),
+        ({"tile": 8, "roi": "9,0,-21,8"}, 422, "leaves none"),
         ({"tile": 8, "roi": uri(np.zeros((21, 30), np.uint8))}, 422, "light"),
         ({"tile": 8, "roi": uri(np.full((20, 30), 255, np.uint8))}, 422, "30x20"),
         ({"tile": 8, "stride": 1}, 413, "at most 200 tiles"),

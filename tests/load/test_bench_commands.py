@@ -164,8 +164,8 @@ def test_the_engine_is_measured_against_a_bare_session(oracle_bundle: Path) -> N
     assert [(row["graph"], row["batch"]) for row in found] == [("score", 1), ("score", 4)]
     for row in found:
         assert row["raw_images"] == max(row["raw"].values()) > 0
-        assert row["batcher_to_raw"] == pytest.approx(
-            row["batcher_images"] / row["raw_images"], abs=2e-3
-        )
+        ratio = row["batcher_images"] / row["raw_images"]
+        rounded = 0.001 + 0.06 * (1 + ratio) / row["raw_images"]  # all three are
+        assert row["batcher_to_raw"] == pytest.approx(ratio, abs=rounded)
     refused("has no graph 'dream'", "engine", oracle_bundle, "--graphs", "dream")
     refused("is not a directory", "engine", oracle_bundle / "gone")

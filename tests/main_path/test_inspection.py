@@ -42,19 +42,19 @@ def test_the_session_of_inspection(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         said = done.stdout
     assert "tiles of 32, stride 16" in said
-    for figure in ("pixel", "PRO", "PCA, blob"):
+    for figure in ("pixel", "PRO", "PCA, peak"):
         assert figure in said
     with zipfile.ZipFile(TILES) as archive:
         name = next(name for name in archive.namelist() if "/test/blowhole/" in f"/{name}")
         frame = archive.read(name)
     with served(tmp_path / commands[-1][1]) as client:
         answer = client.post(
-            "/v1/models/magnetic/score?tile=32&heatmap=overlay",
+            "/v1/models/magnetic/score?tile=32&roi=6,6,-6,-6&heatmap=overlay",
             files={"images": ("frame.jpg", io.BytesIO(frame), "image/jpeg")},
         )
     assert answer.status_code == 200, answer.text
     body = answer.json()
-    assert body["by"] == "blob"
+    assert body["by"] == "peak"
     assert body["results"][0]["p_value"] is not None
     worst = body["results"][0]["worst"]
     assert (worst["width"], worst["height"]) == (32, 32)
