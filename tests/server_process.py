@@ -1,7 +1,9 @@
 """`biject serve` as a process of its own, in either of its modes."""
 
+import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import ssl
@@ -44,10 +46,13 @@ class Running(NamedTuple):
 
 
 def free_port() -> int:
-    """A port that nobody listens at."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nobody listens at, of those that no system gives to who asks for any: BentoML
+    does, before its server listens.
+    """
+    while True:
+        port = random.randrange(20_000, 30_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 @contextmanager

@@ -16,18 +16,13 @@ import pytest
 from click.testing import CliRunner
 
 from oracle import make_oracle
+from server_process import free_port
 from serving import bare, tracing
 from serving.cli import _usable, serve
 from serving.security import keys
 from serving.settings import VARIABLES, BadSetting, Settings
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextmanager

@@ -6,7 +6,6 @@ of a shown line means that the rest of that line was cut.
 
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
+
+from server_process import free_port
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 README: Final = ROOT / "README.md"
@@ -94,8 +95,7 @@ def agree(line: str, printed: str) -> bool:
 def server(folder: Path) -> Iterator[int]:
     """`biject serve` with the models that ship, on a free port, which this gives; it runs until
     the block ends, and logs to `folder`."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "biject", "serve", "--port", str(port), "--threads", "1"]
     log = folder / "server.log"
     with log.open("wb") as file:

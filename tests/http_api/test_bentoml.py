@@ -4,7 +4,6 @@ import base64
 import io
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from bentoml.exceptions import BentoMLException
 from PIL import Image
 
 from oracle import oracle_decode, oracle_encode, oracle_reconstruct, oracle_score
+from server_process import free_port
 from serving import latents as latent_space
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,8 +49,7 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def url(models: Path, log: Path) -> Iterator[str]:
     """A server as BentoML starts it from the project's root, with its settings in BIJECT_*."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     with log.open("wb") as file:
         process = subprocess.Popen(
             [sys.executable, "-m", "bentoml", "serve", "--host", "127.0.0.1", "--port", str(port)],

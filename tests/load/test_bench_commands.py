@@ -18,6 +18,7 @@ from http_api.conftest import served
 from oracle import make_oracle
 from serving.load.bodies import BODIES, Taken, payloads
 from serving.settings import Settings
+from serving.throughput import speed_of
 
 SHORT = ("--seconds", "0.2", "--warm-up", "0", "--connections", "2")
 
@@ -151,6 +152,10 @@ def test_vectors_are_asked_for_in_numbers() -> None:
     assert first.content_type == "application/x-npy"
     with pytest.raises(ValueError, match="latent"):
         Taken.of({"object": "list"})
+
+
+def test_what_takes_longer_than_it_is_given_is_measured_once() -> None:
+    assert speed_of(lambda: None, callers=2, rows=3, seconds=0).images > 0
 
 
 def test_the_engine_is_measured_against_a_bare_session(oracle_bundle: Path) -> None:

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ from models.datasets import load
 from models.datasets.pixels import to_float, to_uint8
 from models.training.checkpoint import load_pair
 from models.training.loop import image_spec
+from server_process import free_port
 
 ROOT = Path(__file__).parents[2]
 NPY = {"Content-Type": "application/x-npy", "Accept": "application/x-npy"}
@@ -41,8 +41,7 @@ def biject(*arguments: object) -> None:
 @contextlib.contextmanager
 def served(models: Path) -> Iterator[httpx.Client]:
     """`biject serve` as a process of its own, ready."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     environ = {k: v for k, v in os.environ.items() if not k.startswith("BIJECT_")}
     command = [sys.executable, "-m", "biject", "serve", str(models), "--port", str(port)]
     process = subprocess.Popen(

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ import httpx
 import pytest
 
 from oracle import make_oracle
+from server_process import free_port
 
 ROOT = Path(__file__).parents[2]
 INSTALLED = ROOT / ".venv/biject-installed"
@@ -23,8 +23,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def started(arguments: Sequence[str]) -> tuple[subprocess.Popen[str], str]:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     environ = {k: v for k, v in os.environ.items() if not k.startswith("BIJECT_")}
     process = subprocess.Popen(
         [str(ROOT / "scripts/serve"), *arguments, "--port", str(port)],

@@ -202,7 +202,7 @@ def test_a_dry_run_prints_the_config_and_writes_nothing(config: Path, tmp_path: 
         (["--set", "train.stepz=3"], "steps"),
         (["--set", "training.steps=3"], "choose from: data, model"),
         (["--set", "model.pairing=cyclegan"], "aae, aegan, alad, ali, bigan"),
-        (["--set", "model.network=unet"], "aegan, dcgan, dense, mlp, resnet"),
+        (["--set", "model.network=unet"], "aegan, dcgan, dense, flat, mlp, resnet"),
         (["--set", "model.objective=vae"], "gan"),
         (["--set", "objective.rho=1"], "has no settings"),
         (["--set", "model.prior=cauchy"], "normal, uniform"),
