@@ -1,8 +1,9 @@
 """The records of the magnetic tiles as tables, and their section of docs/quality.md."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from statistics import mean, stdev
-from typing import Any, Final
+from typing import Final
 
 from benchmarks.records import Record
 
@@ -107,21 +108,22 @@ def _averages(records: Sequence[Record], read: Reader) -> list[float]:
 def _ways(record: Record) -> Iterator[tuple[str, str, Reader]]:
     """Who scores, by which term, and how an AUROC of his is read from a record."""
     for term in record["auroc"]:
-        yield "pair", term, lambda one, kind, name=term: _auroc(one, kind, name)  # type: ignore[misc]
+        yield "pair", term, partial(_auroc, term)
         if (linear := f"pca_{term}") in record["pca"]["auroc"]:
-            yield "PCA", term, lambda one, kind, name=linear: _auroc(one, kind, name)  # type: ignore[misc]
-    yield (
-        FOREST,
-        "",
-        lambda one, kind: one["forest"]["auroc"] if kind is None else one["forest"]["kinds"][kind],
-    )
+            yield "PCA", term, partial(_auroc, linear)
+    yield FOREST, "", _by_forest
 
 
-def _auroc(record: Mapping[str, Any], kind: str | None, name: str) -> float:
+def _auroc(name: str, record: Record, kind: str | None) -> float:
     if kind is not None:
         return float(record["kinds"][kind]["auroc"][name])
     side = record["pca"]["auroc"] if name.startswith("pca_") else record["auroc"]
     return float(side[name])
+
+
+def _by_forest(record: Record, kind: str | None) -> float:
+    found = record["forest"]
+    return float(found["auroc"] if kind is None else found["kinds"][kind])
 
 
 def _said(own: Sequence[Record], chosen_on: Sequence[Record]) -> list[str]:

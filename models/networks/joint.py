@@ -4,6 +4,7 @@ A critic gives one raw score per sample, [B]: no sigmoid, which belongs to an ob
 of pairs may end in an embedding instead, [B, D].
 """
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -33,7 +34,7 @@ class Critic(nn.Module):
         return scores
 
 
-class PairFeatures(nn.Module):
+class PairFeatures(nn.Module, ABC):
     """Features of a pair (x, z): of each, then layers that see both.
 
     Donahue, Kraehenbuehl and Darrell 2017, arXiv:1605.09782, section 3; the cut into an x part, a
@@ -64,9 +65,9 @@ class PairFeatures(nn.Module):
         features: Tensor = self.joint(torch.cat([of_x, of_z], dim=1))
         return features
 
+    @abstractmethod
     def judged(self, features: Tensor) -> Any:
         """What the critic says of pairs with these features, [B, joint]."""
-        raise NotImplementedError
 
     def forward(self, x: Tensor, z: Tensor) -> Any:
         """What the critic says of each pair."""

@@ -156,3 +156,10 @@ def test_the_section_by_hand() -> None:
     assert said.endswith(
         "missed by aae by blob, 0.6000; PCA by blob 0.6500. **PCA by blob better.**"
     )
+    # each side has the score that its own figures speak for
+    for one in better:
+        one["auroc"]["ssim"], one["pca"]["auroc"]["pca_ssim"] = 0.1, 0.9
+        for kind in one["kinds"].values():
+            kind["auroc"] |= {"ssim": 0.1, "pca_ssim": 0.9}
+    [said] = inspection_tables.target(better)
+    assert "by aae by blob, 0.6000; PCA by blob 0.6500, PCA by ssim 0.9000" in said
