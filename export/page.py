@@ -34,9 +34,9 @@ body { background: var(--paper); color: var(--ink); font: 15px/1.5 system-ui, sa
 h1 { font-size: 1.6rem; margin: 0; } h2 { font-size: 1.2rem; margin: 2.2rem 0 .6rem; }
 h3 { font-size: 1rem; margin: 0 0 .3rem; }
 p { margin: .3rem 0; } .said { color: var(--faint); }
-.tables { display: grid; grid-template-columns: repeat(auto-fill, minmax(500px, 1fr));
-  gap: 1.4rem 2rem; }
-@media (max-width: 600px) { .tables { grid-template-columns: 1fr; } }
+.tables { columns: 2 500px; column-gap: 2rem; }
+.tables > * { break-inside: avoid; padding-bottom: 1.4rem; }
+@media (max-width: 600px) { .tables { columns: 1; } }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { padding: .15rem .6rem .15rem 0; border-bottom: 1px solid var(--rule);
   text-align: right; font-weight: normal; vertical-align: top; }
